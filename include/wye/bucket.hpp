@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wye/driver.hpp>
+#include <wye/region.hpp>
+#include <wye/task.hpp>
+
+namespace wye {
+
+/// The name of one object. As a target it is replaced whole, at once, when the copy ends well, and untouched
+/// otherwise. As a source it stands for all of its bytes: the copy fails with `length_mismatch` when the
+/// object is longer than the target and `short_transfer` when it is shorter; `range` reads a part.
+///
+/// Move-only. A transfer that has started keeps what it needs, so a temporary will do:
+/// `co_await copy(kv, bucket.object("layer/0"))`.
+class object {
+public:
+    explicit object(detail::segment_handle h) noexcept : segment_{std::move(h)} {}
+    operator slice() const noexcept { return {segment_.get(), 0, slice::whole}; }
+    /// Bytes `[offset, offset + length)`, for reading.
+    slice range(std::uint64_t offset, std::uint64_t length) const noexcept { return {segment_.get(), offset, length}; }
+
+private:
+    detail::segment_handle segment_;
+};
+
+/// A store of objects: a directory ("dir:/path"), S3. Move-only; on the runtime's thread. Its agent must
+/// outlive it. Every task throws system_error.
+class bucket {
+public:
+    bucket() = default;
+    bucket(std::unique_ptr<object_store> store, detail::engine& e) noexcept;
+    bucket(bucket&&) noexcept = default;
+    bucket& operator=(bucket&&) noexcept = default;
+    ~bucket();
+
+    /// Names an object; nothing is asked of the store. Throws system_error (`bad_name`) for a key the store
+    /// cannot hold: empty, over 1024 bytes, or with a component the store forbids.
+    wye::object object(std::string_view key) const;
+    /// Size and time; `errc::not_found`.
+    task<object_info> stat(std::string_view key) const;
+    /// All keys that begin with `prefix`, in byte order.
+    task<std::vector<object_info>> list(std::string_view prefix = {}) const;
+    /// Removes it; one that is not there is no error.
+    task<> remove(std::string_view key) const;
+    wye::access access() const noexcept { return store_->access(); }
+    explicit operator bool() const noexcept { return store_ != nullptr; }
+
+private:
+    std::unique_ptr<object_store> store_;
+    detail::engine* engine_ = nullptr;
+};
+
+} // namespace wye

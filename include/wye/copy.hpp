@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/deferred.hpp>
+
+#include <wye/detail/initiate.hpp>
+#include <wye/error.hpp>
+#include <wye/prepared.hpp>
+#include <wye/segment.hpp>
+#include <wye/units.hpp>
+
+namespace wye {
+
+class progress;
+
+enum class priority : std::uint8_t {
+    urgent,     ///< someone waits for it: before everything else
+    normal,
+    background, ///< kept shallow in every queue so that it delays nobody, yet never starved (a sixteenth at least)
+};
+
+/// What a copy may be told. A value without ownership: what it views must live until the copy has ended.
+struct copy_options {
+    wye::priority priority = wye::priority::normal;
+    /// From now, over all hops; zero is none. A copy that misses it ends with `errc::deadline_missed` as soon as
+    /// no hardware touches its memory.
+    wye::duration deadline{};
+    /// Checksums (CRC32C) travel with the bytes into FILE and OBJ, and are checked when they are read back
+    /// under `verify`: `errc::corrupt` on mismatch, `errc::unverified` for an extent nobody wrote under it.
+    bool verify = false;
+    /// Delivers a notification with exactly this key at the target's agent after the last byte. See
+    /// `agent::notified`.
+    std::string_view notify{};
+    /// Updated as bytes land.
+    wye::progress* progress = nullptr;
+    /// Batches: one result for each transfer, by its index. At least as long as the batch.
+    std::span<error_code> status{};
+};
+// g++ 12 destroys the members of a braced temporary in a co_await statement twice.
+static_assert(std::is_trivially_destructible_v<copy_options>);
+
+/// Moves the bytes of `from` to `to`, any tier to any tier, and completes with `(error_code, bytes landed)`.
+///
+/// It completes, fails or reports cancellation only when no hardware will touch either side again (contract 1);
+/// cancelling, by the token's slot, stops what is not yet posted and waits for the rest. Both slices must have
+/// the same length. Between copies there is no order. A copy that outruns the hardware waits here: it never
+/// fails for want of room.
+///
+/// Any completion token; `co_await` by default. Begin it on the runtime's thread; it completes there too, or
+/// on the handler's own executor if that is another. Never from inside this call.
+template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
+[[nodiscard]] auto copy(slice from, slice to, const copy_options& options, Token&& token = boost::asio::deferred_t{})
+{
+    return boost::asio::async_initiate<Token, void(error_code, std::size_t)>(
+        detail::initiate_copy{from, to, options}, token);
+}
+template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
+[[nodiscard]] auto copy(slice from, slice to, Token&& token = boost::asio::deferred_t{})
+{
+    return copy(from, to, copy_options{}, std::forward<Token>(token));
+}
+
+/// A batch: many pieces, one operation, one completion. The list is read when the operation begins, and not
+/// after. Pieces may mix tiers; an error of one stops those not yet posted, unless `options.status` is
+/// given: then each piece fails or succeeds by itself, the operation goes on, and completes with the first error.
+template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
+[[nodiscard]] auto copy(std::span<const transfer> batch, const copy_options& options,
+                        Token&& token = boost::asio::deferred_t{})
+{
+    return boost::asio::async_initiate<Token, void(error_code, std::size_t)>(
+        detail::initiate_batch{batch, options}, token);
+}
+template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
+[[nodiscard]] auto copy(std::span<const transfer> batch, Token&& token = boost::asio::deferred_t{})
+{
+    return copy(batch, copy_options{}, std::forward<Token>(token));
+}
+
+/// A batch from prepared sides: the `i`th selected block of the one to the `i`th of the other.
+template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
+[[nodiscard]] auto copy(const selection& from, const selection& to, const copy_options& options,
+                        Token&& token = boost::asio::deferred_t{})
+{
+    return boost::asio::async_initiate<Token, void(error_code, std::size_t)>(
+        detail::initiate_selection{from, to, options}, token);
+}
+template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
+[[nodiscard]] auto copy(const selection& from, const selection& to, Token&& token = boost::asio::deferred_t{})
+{
+    return copy(from, to, copy_options{}, std::forward<Token>(token));
+}
+
+} // namespace wye

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <wye/error.hpp>
+#include <wye/segment.hpp>
+#include <wye/units.hpp>
+
+namespace wye {
+
+struct file_options;
+
+/// What a chunk asks of a driver.
+///
+/// Things that appear whole or not at all (an object) are written as `open`, any number of `move`s in any
+/// order, possibly at once, then `commit`, or `abandon` if anything failed. A chunk that is the whole of
+/// its object (`chunk::sole`) is one `move` that does all of it. Everything else is `move`.
+enum class step : std::uint8_t { move, open, commit, abandon };
+
+/// A piece of a transfer, cut to suit one driver. The runtime owns it; a driver borrows it from `submit`
+/// until it calls `done`, exactly once. Both sides have the same length.
+struct chunk {
+    slice from, to;
+    chunk* next = nullptr;            ///< for whoever holds it: a driver may queue with it
+    std::uint32_t rail = 0;           ///< which of the driver's rails carries it
+    wye::step step = wye::step::move;
+    bool sole = false;                ///< it is all of the object `to`, which must replace the old one at once
+    bool urgent = false;              ///< for drivers that can tell the device
+    std::uintptr_t session = 0;       ///< set by the driver at `open`, given back in all that follows
+    std::uint64_t total = 0;          ///< bytes of the object being written
+    std::uint64_t checksum = 0;       ///< see `has_checksum`
+    bool has_checksum = false;        ///< writing an object (`sole`, `commit`): keep `checksum` (CRC32C) with it;
+                                      ///< reading: the driver gives back what was kept, if it reads from the start
+    std::uint64_t scratch[3] = {};    ///< the driver's, between `submit` and `done`
+
+    /// Ends the loan: `bytes` arrived, or none of it can be relied on. Fewer bytes than asked without an
+    /// error is a short transfer: the runtime asks again for the rest, and takes 0 for the end of the source.
+    /// Call it from `driver::poll` (or a call that ends in it), never inside `submit`.
+    void done(error_code error, std::size_t bytes) noexcept;
+    void done() noexcept { done({}, from.length); }
+};
+
+/// What a driver can take, and what it is expected to cost until it has been measured.
+struct limits {
+    std::size_t chunk_bytes = 1_MiB;          ///< largest piece
+    std::size_t alignment = 1;                ///< pieces are cut at multiples of this in the tier's own offsets
+    std::uint32_t window_chunks = 64;         ///< pieces in flight per rail
+    std::size_t window_bytes = 16_MiB;        ///< bytes in flight per rail; one piece is always admitted
+    std::uint32_t background_chunks = 4;      ///< of which background work may hold so many
+    duration latency = std::chrono::microseconds{1}; ///< nominal, of one piece
+    double bytes_per_second = 4e9;            ///< nominal, of one rail
+};
+
+/// How long a driver may work now. The budget of `runtime::poll` reaches drivers through this: code that
+/// moves bytes or enters the kernel asks between pieces of at most ~20 us and leaves the rest for the next call.
+class turn {
+public:
+    using clock = std::chrono::steady_clock;
+    turn() = default; ///< without end
+    explicit turn(clock::time_point end) noexcept : end_{end} {}
+    /// Reads the clock (80 ns on a virtual machine) when there is a budget.
+    bool over() const noexcept { return end_ != clock::time_point::max() && clock::now() >= end_; }
+    bool bounded() const noexcept { return end_ != clock::time_point::max(); }
+
+private:
+    clock::time_point end_ = clock::time_point::max();
+};
+
+/// What is known of an object without reading it.
+struct object_info {
+    std::string key;
+    std::uint64_t size = 0;       ///< bytes
+    std::chrono::system_clock::time_point modified{};
+};
+
+/// A part of a listing, in the order of the keys' bytes.
+struct object_page {
+    std::vector<object_info> objects;
+    bool more = false;            ///< ask again after the last key
+};
+
+/// What stands behind a `bucket`: directory and S3 alike. Calls return at once; the callback comes on the
+/// runtime's thread, from `driver::poll`, exactly once each.
+class object_store {
+public:
+    virtual ~object_store() = default;
+    virtual wye::access access() const noexcept = 0;
+    /// A name for an object; asks nobody, so it may not exist. Null when the key is malformed.
+    virtual std::unique_ptr<segment> locate(std::string key) = 0;
+    virtual void stat(std::string key, std::function<void(error_code, object_info)>) = 0;
+    /// Keys that begin with `prefix` and come after `after`, at most `most` of them.
+    virtual void list(std::string prefix, std::string after, std::size_t most,
+                      std::function<void(error_code, object_page)>) = 0;
+    virtual void remove(std::string key, std::function<void(error_code)>) = 0;
+};
+
+/// Moves chunks between tiers: the whole seam between the runtime and the world. Derive from it to teach
+/// wye a device; `agent::add` takes it.
+///
+/// Every call is made on the runtime's thread, and none may block, the destructor excepted: it ends what
+/// it started (helper threads, kernel work) before it returns. A driver is destroyed only when no chunk is
+/// out on loan. Callbacks given to `enlist`, `open_file`, `sync` and `open_store` are called exactly once,
+/// at once or from `poll`.
+class driver {
+public:
+    virtual ~driver() = default;
+
+    /// Short, stable, lower case: "host", "file". Metrics and messages use it.
+    virtual std::string_view name() const noexcept = 0;
+    virtual wye::limits limits() const noexcept { return {}; }
+    virtual std::uint32_t rails() const noexcept { return 1; }
+
+    /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
+    /// `segment::home`, since the answer is remembered.
+    virtual bool carries(const slice& from, const slice& to) const noexcept = 0;
+
+    /// Takes the chunk and returns true, or refuses for now (a full queue: back-pressure); it is then offered
+    /// again after the next `poll` that reaps something.
+    virtual bool submit(chunk&) noexcept = 0;
+    /// The end of a round of `submit`s: tell the device now.
+    virtual void flush() noexcept {}
+    /// Reaps what completed, calling `done` for each; returns how many chunks and callbacks that were, plus
+    /// any other progress made. Called while chunks are in flight or `busy()`.
+    virtual std::size_t poll(turn) noexcept = 0;
+    /// Whether it has work beside chunks (an open, a listing) that needs `poll`.
+    virtual bool busy() const noexcept { return false; }
+
+    /// A descriptor that turns readable when `poll` would find something, or -1: then the loop must poll.
+    virtual int wait_handle() const noexcept { return -1; }
+    /// Before the loop sleeps on `wait_handle()`. False: something is there already, poll instead.
+    virtual bool arm() noexcept { return true; }
+
+    /// Memory is registered or leaves. Slow work goes to a helper thread; `done` then comes from `poll`.
+    virtual void enlist(segment&, std::function<void(error_code)> done) { done({}); }
+    virtual void dismiss(segment&) noexcept {}
+
+    /// Whether it opens files at paths (one driver of an agent does).
+    virtual bool opens_files() const noexcept { return false; }
+    virtual void open_file(std::string path, const file_options&,
+                           std::function<void(error_code, std::unique_ptr<segment>)> done);
+    /// Makes what was written to the file durable.
+    virtual void sync(segment& file, std::function<void(error_code)> done);
+
+    /// Whether it serves buckets of this URL ("dir:/var/cache/kv").
+    virtual bool serves(std::string_view /*url*/) const noexcept { return false; }
+    virtual void open_store(std::string url, wye::access,
+                            std::function<void(error_code, std::unique_ptr<object_store>)> done);
+
+    /// Its place in `segment::notes`, given by `agent::add`.
+    std::size_t id() const noexcept { return id_; }
+
+private:
+    friend class detail::engine;
+    std::size_t id_ = 0;
+};
+
+} // namespace wye

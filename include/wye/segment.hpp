@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string_view>
+
+namespace wye {
+
+class driver;
+
+namespace detail {
+class engine;
+class ledger;
+} // namespace detail
+
+/// Where bytes live.
+enum class tier : std::uint8_t { dram, vram, file, block, object };
+inline constexpr std::size_t tier_count = 5;
+
+/// "DRAM", "VRAM", "FILE", "BLOCK", "OBJ".
+std::string_view name_of(tier) noexcept;
+
+/// What a handle may do with what it names.
+enum class access : std::uint8_t { read_only, read_write };
+
+/// One registered stretch of one tier: a buffer, an open file, an object. The runtime owns it through a
+/// `region`, `file` or `object`; a driver that opens things of its own derives from it.
+///
+/// Used on the runtime's thread only. `in_flight`, `engine`, `kind`, `released` and `sums` are the
+/// runtime's.
+class segment {
+public:
+    static constexpr std::uint64_t unbounded = std::numeric_limits<std::uint64_t>::max();
+    static constexpr std::size_t most_drivers = 8;
+
+    explicit segment(wye::tier t) noexcept;
+    segment(const segment&) = delete;
+    segment& operator=(const segment&) = delete;
+    virtual ~segment();
+
+    /// What stands in messages: a path, a key, "DRAM 0x7f… +64 MiB".
+    virtual std::string_view describe() const noexcept { return {}; }
+
+    const wye::tier tier;
+    wye::access access = wye::access::read_write;
+    std::int32_t device = 0;            ///< GPU ordinal; 0 elsewhere
+    std::byte* base = nullptr;          ///< first byte, for tiers with addresses (DRAM, VRAM)
+    std::uint64_t length = 0;           ///< bytes; `unbounded` where only the tier knows (a growing file, an object)
+    driver* home = nullptr;             ///< the driver that opened it; null for memory
+    std::array<std::uintptr_t, most_drivers> notes{}; ///< one word for each driver, by `driver::id()`
+
+    detail::engine* engine = nullptr;   ///< the agent it is registered with; null once that is gone
+    std::uint32_t kind = 0;             ///< routes are looked up by this
+    std::uint32_t in_flight = 0;        ///< transfers that hold it
+    bool released = false;              ///< its handle is gone; the last transfer frees it
+    std::unique_ptr<detail::ledger> sums; ///< checksums of what was written under `verify`
+};
+
+/// A view of part of a segment. A value: copy it freely. It borrows: the region, file or object that it
+/// was taken from must outlive every transfer that uses it (an object may go as soon as the transfer
+/// has started).
+struct slice {
+    static constexpr std::uint64_t whole = std::numeric_limits<std::uint64_t>::max();
+
+    segment* of = nullptr;
+    std::uint64_t offset = 0; ///< bytes from the segment's start
+    std::uint64_t length = 0; ///< bytes; `whole` for an object whose length the other side decides
+
+    /// The part `[at, at + bytes)` of this slice. Checked when it is used, not here.
+    constexpr slice sub(std::uint64_t at, std::uint64_t bytes) const noexcept { return {of, offset + at, bytes}; }
+    /// The `index`th block of `bytes` bytes.
+    constexpr slice block(std::uint64_t index, std::uint64_t bytes) const noexcept { return sub(index * bytes, bytes); }
+    wye::tier tier() const noexcept { return of->tier; }
+    /// Its address, for tiers that have one.
+    std::byte* data() const noexcept { return of->base + offset; }
+    friend constexpr bool operator==(const slice&, const slice&) = default;
+};
+
+/// One piece of a batch: bytes of `from` go to `to`.
+struct transfer {
+    slice from, to;
+};
+
+} // namespace wye
