@@ -45,15 +45,27 @@ blocking_pool::~blocking_pool()
     ::close(event_);
 }
 
-void blocking_pool::submit(job& j) noexcept
+void blocking_pool::fifo::push(job& j) noexcept
+{
+    j.next = nullptr;
+    (head ? tail->next : head) = &j;
+    tail = &j;
+}
+
+blocking_pool::job* blocking_pool::fifo::pop() noexcept
+{
+    job* const first = head;
+    if (first) head = first->next;
+    return first;
+}
+
+void blocking_pool::submit(job& j, bool urgent) noexcept
 {
     ++outstanding_;
-    j.next = nullptr;
     bool call = false;
     {
         const std::lock_guard lock{mutex_};
-        (head_ ? tail_->next : head_) = &j;
-        tail_ = &j;
+        (urgent ? urgent_ : normal_).push(j);
         // A helper that is awake comes back to the queue by itself; waking costs a system call, so each
         // sleeper is called once and counted as busy from then on.
         if (idle_ != 0) {
@@ -128,15 +140,14 @@ void blocking_pool::help() noexcept
 blocking_pool::job* blocking_pool::take() noexcept
 {
     std::unique_lock lock{mutex_};
-    while (!head_) {
+    while (true) {
+        if (job* const j = urgent_.pop()) return j;
+        if (job* const j = normal_.pop()) return j;
         if (stop_) return nullptr;
         ++idle_;
         wake_.wait(lock, [this] { return calls_ != 0 || stop_; });
         if (calls_ != 0) --calls_;
     }
-    job* const j = head_;
-    head_ = j->next;
-    return j;
 }
 
 void blocking_pool::hand_back(job& j) noexcept

@@ -12,7 +12,8 @@ namespace wye::storage {
 
 /// Runs blocking calls on helper threads and hands them back on the runtime's thread.
 ///
-/// Every call is made on the runtime's thread. Jobs begin in the order of submission and may end in any.
+/// Every call is made on the runtime's thread. Jobs begin in the order of submission, urgent ones first, and
+/// may end in any.
 /// The helpers block all signals, so that the program's handlers run where the program expects them.
 class blocking_pool {
 public:
@@ -34,7 +35,7 @@ public:
     ~blocking_pool();
 
     /// Where not one helper thread can be had, the work is done here and now.
-    void submit(job&) noexcept;
+    void submit(job&, bool urgent = false) noexcept;
     /// Calls `finished` for what is ready, oldest first; returns how many that were. One atomic load when
     /// nothing is.
     std::size_t reap() noexcept;
@@ -48,6 +49,13 @@ public:
     bool arm() noexcept;
 
 private:
+    struct fifo {
+        job* head = nullptr;
+        job* tail = nullptr;
+        void push(job&) noexcept;
+        job* pop() noexcept;
+    };
+
     void start_helper() noexcept;
     void help() noexcept;
     job* take() noexcept;
@@ -60,8 +68,7 @@ private:
 
     std::mutex mutex_; // guards what follows, up to ready_
     std::condition_variable wake_;
-    job* head_ = nullptr;
-    job* tail_ = nullptr;
+    fifo urgent_, normal_;
     std::size_t idle_ = 0;  // helpers asleep that nobody has called yet
     std::size_t calls_ = 0; // helpers called and not yet awake
     bool stop_ = false;
