@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <wye/driver.hpp>
+#include <wye/drivers.hpp>
+#include <wye/file.hpp>
+
+#include "bounce_pool.hpp"
+#include "io_engine.hpp"
+#include "file_segment.hpp"
+#include "pieces.hpp"
+
+namespace wye::storage {
+
+/// Chunks in a row, through their own `next`.
+class chunk_queue {
+public:
+    bool empty() const noexcept { return !head_; }
+    /// Urgent ones go to the front.
+    void push(chunk& c) noexcept
+    {
+        if (c.urgent) return push_front(c);
+        c.next = nullptr;
+        (head_ ? tail_->next : head_) = &c;
+        tail_ = &c;
+    }
+    void push_front(chunk& c) noexcept
+    {
+        c.next = head_;
+        if (!head_) tail_ = &c;
+        head_ = &c;
+    }
+    chunk* front() const noexcept { return head_; }
+    chunk* pop() noexcept
+    {
+        chunk* const c = head_;
+        if (c) head_ = c->next;
+        return c;
+    }
+
+private:
+    chunk* head_ = nullptr;
+    chunk* tail_ = nullptr;
+};
+
+/// Moves bytes between DRAM and files or block devices.
+///
+/// A chunk goes step by step: `sort` cuts the next piece and queues the chunk by who is to move it. The
+/// engine moves what goes to the device. What a system call that cannot wait moves at once, and what is
+/// copied to a bounce buffer, is done by this thread, in `poll`, as far as the turn allows.
+class file_driver final : public driver {
+public:
+    explicit file_driver(const drivers::file_driver_options&);
+    /// Ends what is in flight first.
+    ~file_driver() override;
+
+    std::string_view name() const noexcept override { return engine_->name(); }
+    wye::limits limits() const noexcept override;
+    bool carries(const slice& from, const slice& to) const noexcept override;
+    bool submit(chunk&) noexcept override;
+    void flush() noexcept override;
+    std::size_t poll(turn) noexcept override;
+    bool busy() const noexcept override { return pool_.outstanding() != 0; }
+    int wait_handle() const noexcept override { return pool_.wait_handle(); }
+    bool arm() noexcept override;
+
+    void enlist(segment&, std::function<void(error_code)> done) override;
+    void dismiss(segment&) noexcept override;
+    bool opens_files() const noexcept override { return true; }
+    void open_file(std::string path, const file_options&,
+                   std::function<void(error_code, std::unique_ptr<segment>)> done) override;
+    void sync(segment& file, std::function<void(error_code)> done) override;
+
+private:
+    using clock = std::chrono::steady_clock;
+    struct progress;
+    struct open_job;
+    struct sync_job;
+
+    static progress& of(chunk&) noexcept;
+    bool writes(const chunk& c) const noexcept { return c.to.of->home == this; }
+    file_segment& file_of(const chunk&) const noexcept;
+    std::uint64_t place(chunk&) const noexcept;
+    std::byte* memory(chunk&) const noexcept;
+    std::uint32_t slot_bytes(const file_segment&) const noexcept;
+    std::unique_ptr<segment> adopt(std::string path, opened, wye::access);
+
+    void sort(chunk&) noexcept;
+    bool suits_this_thread(const chunk&, file_segment&) noexcept;
+    bool throttled() noexcept;
+
+    std::size_t reap(turn) noexcept;
+    std::size_t land(chunk&, int result) noexcept;
+    std::size_t start_some(turn) noexcept;
+    std::uint32_t start(chunk&, bool hurried) noexcept;
+    int memory_slot(chunk&, std::uint32_t length) const noexcept;
+    bool take_slot(chunk&) noexcept;
+    void give_slot(chunk&) noexcept;
+    std::size_t work_some(turn) noexcept;
+    std::size_t move_now(chunk&, std::size_t most) noexcept;
+    ssize_t transfer_now(chunk&, file_segment&, std::size_t) noexcept;
+    ssize_t write_now(int descriptor, const std::byte*, std::size_t, std::uint64_t) noexcept;
+    void finish(chunk&, error_code) noexcept;
+
+    const unsigned depth_;
+    blocking_pool pool_;
+    std::unique_ptr<io_engine> engine_;
+    bounce_pool bounce_;
+    chunk_queue mine_;    // for this thread to move
+    chunk_queue device_;  // for the engine
+    chunk_queue waiting_; // for a bounce buffer
+    unsigned held_ = 0;
+    std::uint64_t held_bytes_ = 0;
+    clock::time_point tick_{};            // when this thread last looked at the clock, in this poll
+    clock::time_point throttled_until_{}; // writers are being held up: not this thread
+};
+
+} // namespace wye::storage
