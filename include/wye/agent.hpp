@@ -57,13 +57,13 @@ struct notification {
 /// without an agent: copies from or to them end in `errc::invalid_slice`.
 class agent {
 public:
-    explicit agent(runtime&, std::string name = {}, const agent_options& = {});
+    explicit agent(wye::runtime&, std::string name = {}, const agent_options& = {});
     agent(const agent&) = delete;
     agent& operator=(const agent&) = delete;
     ~agent();
 
     const std::string& name() const noexcept;
-    wye::runtime& runtime() const noexcept;
+    wye::runtime& runtime() const noexcept { return *runtime_; }
 
     /// Adds a driver, at any time. Where several carry the same pair of tiers the fastest is taken, and the
     /// latest added among equals. Returns it.
@@ -103,6 +103,7 @@ public:
     detail::engine& engine() const noexcept { return *engine_; }
 
 private:
+    wye::runtime* runtime_;
     std::unique_ptr<detail::engine> engine_;
 };
 

@@ -35,7 +35,7 @@ private:
 class bucket {
 public:
     bucket() = default;
-    bucket(std::unique_ptr<object_store> store, detail::engine& e) noexcept;
+    bucket(std::unique_ptr<object_store> store, detail::engine&, driver& home) noexcept;
     bucket(bucket&&) noexcept = default;
     bucket& operator=(bucket&&) noexcept = default;
     ~bucket();
@@ -55,6 +55,7 @@ public:
 private:
     std::unique_ptr<object_store> store_;
     detail::engine* engine_ = nullptr;
+    driver* home_ = nullptr;
 };
 
 } // namespace wye

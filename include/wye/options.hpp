@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include <wye/error.hpp>
+#include <wye/units.hpp>
+
+namespace wye {
+
+class progress;
+
+enum class priority : std::uint8_t {
+    urgent,     ///< someone waits for it: before everything else
+    normal,
+    background, ///< kept shallow in every queue so that it delays nobody, yet never starved (a sixteenth at least)
+};
+inline constexpr std::size_t priority_count = 3;
+
+/// What a copy may be told. A value without ownership: what it views must live until the copy has ended.
+struct copy_options {
+    wye::priority priority = wye::priority::normal;
+    /// From now, over all hops; zero is none. A copy that misses it ends with `errc::deadline_missed` as soon as
+    /// no hardware touches its memory.
+    wye::duration deadline{};
+    /// Checksums (CRC32C) travel with the bytes into FILE and OBJ, and are checked when they are read back
+    /// under `verify`: `errc::corrupt` on mismatch, `errc::unverified` for an extent nobody wrote under it.
+    /// Between memory tiers it has nothing to compare with and does nothing.
+    bool verify = false;
+    /// Delivers a notification with exactly this key at the target's agent after the last byte. See
+    /// `agent::notified`.
+    std::string_view notify{};
+    /// Updated as bytes land.
+    wye::progress* progress = nullptr;
+    /// Batches: one result for each transfer, by its index. At least as long as the batch.
+    std::span<error_code> status{};
+};
+// g++ 12 destroys the members of a braced temporary in a co_await statement twice.
+static_assert(std::is_trivially_destructible_v<copy_options>);
+
+} // namespace wye

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <wye/agent.hpp>
+
+#include <utility>
+
+#include <wye/drivers.hpp>
+
+#include "engine.hpp"
+#include "eventual.hpp"
+#include "ledger.hpp"
+
+namespace wye {
+
+namespace {
+
+constexpr std::size_t most_a_page = 1000; // keys, as S3 gives them
+
+detail::engine& checked(detail::engine& e)
+{
+    if (!e.loop().here()) throw system_error(errc::wrong_thread);
+    return e;
+}
+
+} // namespace
+
+agent::agent(wye::runtime& rt, std::string name, const agent_options& o)
+    : runtime_{&rt}, engine_{std::make_unique<detail::engine>(detail::full(rt.loop()), std::move(name), o)}
+{
+    if (!o.default_drivers) return;
+    add(drivers::host());
+    add(drivers::file());
+    add(drivers::directory());
+}
+
+agent::~agent() = default;
+
+const std::string& agent::name() const noexcept { return engine_->name(); }
+driver& agent::add(std::unique_ptr<driver> d) { return checked(*engine_).add(std::move(d)); }
+
+task<region> agent::register_memory(memory m)
+{
+    detail::engine& e = checked(*engine_);
+    if (!m.base && m.bytes) throw system_error(errc::invalid_slice, "memory without an address");
+    auto s = std::make_unique<segment>(m.tier);
+    s->base = m.base;
+    s->length = m.bytes;
+    s->device = m.device;
+    for (const auto& d : e.drivers()) {
+        driver* const by = d.get();
+        segment* const it = s.get();
+        const auto enlist = [by, it](auto done) { by->enlist(*it, std::move(done)); };
+        const error_code failed = co_await detail::eventually<error_code>(e.loop(), enlist);
+        if (!failed) continue;
+        for (const auto& before : e.drivers()) {
+            if (before.get() == by) break;
+            before->dismiss(*it);
+        }
+        throw system_error(failed, std::string{by->name()});
+    }
+    e.adopt(*s);
+    co_return region{detail::segment_handle{std::move(s), true}};
+}
+
+task<file> agent::open_file(std::string path, file_options o)
+{
+    detail::engine& e = checked(*engine_);
+    for (const auto& d : e.drivers()) {
+        if (!d->opens_files()) continue;
+        driver* const by = d.get();
+        using opened = std::pair<error_code, std::shared_ptr<std::unique_ptr<segment>>>;
+        const auto open = [by, path, o](auto done) {
+            by->open_file(path, o, [done](error_code failed, std::unique_ptr<segment> s) {
+                done(opened{failed, std::make_shared<std::unique_ptr<segment>>(std::move(s))});
+            });
+        };
+        opened r = co_await detail::eventually<opened>(e.loop(), open);
+        if (r.first) throw system_error(r.first, path);
+        std::unique_ptr<segment> s = std::move(*r.second);
+        s->home = by;
+        s->access = o.access;
+        e.adopt(*s);
+        co_return file{detail::segment_handle{std::move(s), true}};
+    }
+    throw system_error(errc::not_supported, "no driver opens files");
+}
+
+task<bucket> agent::open_bucket(std::string url, access a)
+{
+    detail::engine& e = checked(*engine_);
+    for (const auto& d : e.drivers()) {
+        if (!d->serves(url)) continue;
+        driver* const by = d.get();
+        using opened = std::pair<error_code, std::shared_ptr<std::unique_ptr<object_store>>>;
+        const auto open = [by, url, a](auto done) {
+            by->open_store(url, a, [done](error_code failed, std::unique_ptr<object_store> s) {
+                done(opened{failed, std::make_shared<std::unique_ptr<object_store>>(std::move(s))});
+            });
+        };
+        opened r = co_await detail::eventually<opened>(e.loop(), open);
+        if (r.first) throw system_error(r.first, url);
+        std::unique_ptr<object_store> s = std::move(*r.second);
+        co_return bucket{std::move(s), e, *by};
+    }
+    throw system_error(errc::not_supported, "no driver serves " + url);
+}
+
+prepared agent::prepare(std::vector<slice> blocks) const
+{
+    for (const slice& s : blocks) {
+        if (!s.of || s.of->engine != engine_.get()) throw system_error(errc::invalid_slice);
+        if (s.offset > s.of->length || s.length > s.of->length - s.offset) throw system_error(errc::out_of_range);
+    }
+    return prepared{std::move(blocks)};
+}
+
+route_plan agent::explain(const slice& from, const slice& to) const { return checked(*engine_).explain(from, to); }
+
+task<notification> agent::notified(std::string key, duration deadline)
+{
+    return checked(*engine_).notes().wait(std::move(key), deadline);
+}
+
+metrics agent::measure() const
+{
+    metrics m;
+    checked(*engine_).count(m);
+    return m;
+}
+
+task<> file::sync()
+{
+    segment* const s = segment_.get();
+    if (!s || !s->engine) throw system_error(errc::invalid_slice);
+    detail::engine& e = checked(*s->engine);
+    const auto sync = [s](auto done) { s->home->sync(*s, std::move(done)); };
+    const error_code failed = co_await detail::eventually<error_code>(e.loop(), sync);
+    if (failed) throw system_error(failed, std::string{s->describe()});
+}
+
+bucket::bucket(std::unique_ptr<object_store> store, detail::engine& e, driver& home) noexcept
+    : store_{std::move(store)}, engine_{&e}, home_{&home}
+{
+}
+bucket::~bucket() = default;
+
+object bucket::object(std::string_view key) const
+{
+    auto s = store_->locate(std::string{key});
+    if (!s) throw system_error(errc::bad_name, std::string{key});
+    s->home = home_;
+    s->access = store_->access();
+    checked(*engine_).adopt(*s);
+    return wye::object{detail::segment_handle{std::move(s), false}};
+}
+
+task<object_info> bucket::stat(std::string_view key) const
+{
+    detail::engine& e = checked(*engine_);
+    using found = std::pair<error_code, object_info>;
+    std::string name{key};
+    object_store* const store = store_.get();
+    const auto stat = [store, name](auto done) {
+        store->stat(name, [done](error_code failed, object_info i) { done(found{failed, std::move(i)}); });
+    };
+    found r = co_await detail::eventually<found>(e.loop(), stat);
+    if (r.first) throw system_error(r.first, name);
+    co_return std::move(r.second);
+}
+
+task<std::vector<object_info>> bucket::list(std::string_view prefix) const
+{
+    detail::engine& e = checked(*engine_);
+    using found = std::pair<error_code, object_page>;
+    std::vector<object_info> all;
+    const std::string under{prefix};
+    object_store* const store = store_.get();
+    for (bool more = true; more;) {
+        const std::string after = all.empty() ? std::string{} : all.back().key;
+        const auto list = [store, under, after](auto done) {
+            store->list(under, after, most_a_page, [done](error_code failed, object_page p) {
+                done(found{failed, std::move(p)});
+            });
+        };
+        found r = co_await detail::eventually<found>(e.loop(), list);
+        if (r.first) throw system_error(r.first, under);
+        more = r.second.more && !r.second.objects.empty();
+        std::move(r.second.objects.begin(), r.second.objects.end(), std::back_inserter(all));
+    }
+    co_return all;
+}
+
+task<> bucket::remove(std::string_view key) const
+{
+    detail::engine& e = checked(*engine_);
+    const std::string name{key};
+    object_store* const store = store_.get();
+    const auto remove = [store, name](auto done) { store->remove(name, std::move(done)); };
+    const error_code failed = co_await detail::eventually<error_code>(e.loop(), remove);
+    if (failed) throw system_error(failed, name);
+}
+
+} // namespace wye

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "ledger.hpp"
+
+namespace wye {
+
+segment::segment(wye::tier t) noexcept : tier{t} {}
+segment::~segment()
+{
+    if (engine) engine->dismiss(*this);
+}
+
+void driver::open_file(std::string, const file_options&, std::function<void(error_code, std::unique_ptr<segment>)> done)
+{
+    done(errc::not_supported, nullptr);
+}
+void driver::sync(segment&, std::function<void(error_code)> done) { done(errc::not_supported); }
+void driver::open_store(std::string, wye::access, std::function<void(error_code, std::unique_ptr<object_store>)> done)
+{
+    done(errc::not_supported, nullptr);
+}
+
+void chunk::done(error_code error, std::size_t bytes) noexcept
+{
+    auto& p = static_cast<detail::piece&>(*this);
+    p.op->by->ended(p, error, bytes);
+}
+
+namespace detail {
+
+void segment_handle::reset() noexcept
+{
+    segment* s = std::exchange(segment_, nullptr);
+    if (!s) return;
+    if (s->in_flight == 0) {
+        delete s;
+    } else if (strict_) {
+        const auto what = s->describe();
+        std::fprintf(stderr,
+                     "wye: %.*s %.*s is destroyed with %u transfers in flight, which would go on touching it\n",
+                     static_cast<int>(name_of(s->tier).size()), name_of(s->tier).data(),
+                     static_cast<int>(what.size()), what.data(), s->in_flight);
+        std::abort();
+    } else {
+        s->released = true;
+    }
+}
+
+engine::engine(progress_loop& l, std::string name, const agent_options& o)
+    : loop_{l}, name_{std::move(name)}, staging_{o.staging_bytes, o.staging_piece}, notifications_{l}
+{
+    loop_.add(*this);
+}
+
+engine::~engine()
+{
+    drain();
+    loop_.remove(*this);
+    while (!segments_.empty()) dismiss(*segments_.back());
+    if (staging_.made()) {
+        for (auto& d : drivers_) d->dismiss(staging_.segment());
+        staging_.segment().engine = nullptr;
+    }
+}
+
+driver& engine::add(std::unique_ptr<driver> d)
+{
+    if (drivers_.size() == segment::most_drivers) throw system_error(errc::not_supported, "too many drivers");
+    d->id_ = drivers_.size();
+    for (std::uint32_t rail = 0; rail < d->rails(); ++rail) {
+        auto l = std::make_unique<lane>();
+        l->by = d.get();
+        l->limits = d->limits();
+        l->rail = rail;
+        lanes_.push_back(std::move(l));
+    }
+    drivers_.push_back(std::move(d));
+    std::fill(by_kinds_.begin(), by_kinds_.end(), no_route); // there may be a better way now
+    for (segment* s : segments_)
+        if (s->base) drivers_.back()->enlist(*s, [](error_code) {});
+    return *drivers_.back();
+}
+
+void engine::adopt(segment& s)
+{
+    s.engine = this;
+    s.kind = kind_of(s);
+    segments_.push_back(&s);
+}
+
+void engine::dismiss(segment& s) noexcept
+{
+    std::erase(segments_, &s);
+    if (s.base)
+        for (auto& d : drivers_) d->dismiss(s);
+    s.engine = nullptr;
+}
+
+bool engine::busy_drivers() const noexcept
+{
+    return std::any_of(drivers_.begin(), drivers_.end(), [](const auto& d) { return d->busy(); });
+}
+
+std::size_t engine::poll(turn t) noexcept
+{
+    std::size_t n = summing_.empty() ? 0 : sum(t);
+    const std::size_t lanes = lanes_.size();
+    // Whoever comes first may use up the turn, so they take it in turns to be that.
+    if (++first_lane_ >= lanes) first_lane_ = 0;
+    for (std::size_t i = 0, at = first_lane_; i < lanes; ++i, at = at + 1 == lanes ? 0 : at + 1) {
+        lane& l = *lanes_[at];
+        n += pump(l, t);
+        if (l.posted) {
+            l.posted = false;
+            l.by->flush();
+        }
+        if (l.chunks == 0 && !l.by->busy()) continue;
+        const std::size_t reaped = l.by->poll(t);
+        if (reaped || l.out == 0) l.refused = false;
+        n += reaped;
+    }
+    return n;
+}
+
+bool engine::descriptors(std::vector<int>& out) const noexcept
+{
+    bool all = true;
+    for (const auto& l : lanes_) {
+        if (l->chunks == 0 && !l->by->busy()) continue;
+        const int fd = l->by->wait_handle();
+        if (fd < 0 || (l->out == 0 && !l->by->busy())) all = false; // what it refused has to be offered again
+        else out.push_back(fd);
+    }
+    return all && summing_.empty();
+}
+
+bool engine::arm() noexcept
+{
+    for (const auto& l : lanes_)
+        if ((l->chunks || l->by->busy()) && !l->by->arm()) return false;
+    return true;
+}
+
+void engine::idle(steady::time_point now) noexcept
+{
+    for (auto& row : pairs_)
+        for (auto& p : row) p.busy.idle(now);
+    for (auto& l : lanes_) l->meter.busy.idle(now);
+}
+
+void engine::drain() noexcept
+{
+    // Stopping one may finish it, and so unlink it; those that must wait for hardware stay.
+    for (auto at = operations_.begin(); at != operations_.end();) {
+        operation& op = *at++;
+        stop(op, loop_.shut() ? make_error_code(errc::shut_down)
+                              : error_code{boost::asio::error::operation_aborted});
+    }
+    while (active_ != 0) poll(turn{});
+    while (busy_drivers())
+        for (auto& d : drivers_) d->poll(turn{});
+}
+
+} // namespace detail
+} // namespace wye

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <wye/agent.hpp>
+#include <wye/driver.hpp>
+#include <wye/metrics.hpp>
+
+#include "meters.hpp"
+#include "notifications.hpp"
+#include "operation.hpp"
+#include "progress_loop.hpp"
+#include "staging.hpp"
+
+namespace wye::detail {
+
+/// One rail of one driver: what waits for it and what it has in flight.
+struct lane {
+    driver* by = nullptr;
+    wye::limits limits;
+    std::uint32_t rail = 0;
+    std::uint32_t chunks = 0;            ///< admitted to the window
+    std::uint32_t background_chunks = 0;
+    std::size_t bytes = 0, background_bytes = 0;
+    std::uint64_t owed = 0;              ///< bytes that went before waiting background work
+    std::uint32_t out = 0;               ///< pieces that the driver has
+    bool refused = false;                ///< until the next reap, or as long as the driver has any
+    bool posted = false;                 ///< since the last flush
+    fifo<piece> resumed;                 ///< in the window already, to be posted (again)
+    fifo<piece> ready[priority_count];   ///< second hops and sessions
+    list<leg> legs[priority_count];      ///< operations to cut from
+    driver_meter meter;
+
+    bool waiting(std::size_t p) const noexcept { return !ready[p].empty() || !legs[p].empty(); }
+};
+
+/// How bytes get from one kind of segment to another: by one driver, or by two with staging between.
+struct route {
+    lane* first = nullptr;
+    lane* second = nullptr; ///< null when the first goes all the way
+};
+
+/// What an agent is made of: operations, routes, lanes and staging, and the drivers below them.
+///
+/// Data flows one way. `begin` puts an operation's legs into lanes; `poll` admits pieces by priority as windows
+/// allow and submits them; `driver::poll` ends in `ended`, which sends the piece to its next stage or settles
+/// its extent; the last extent completes the operation.
+class engine final : public source {
+public:
+    engine(progress_loop&, std::string name, const agent_options&);
+    ~engine();
+
+    progress_loop& loop() noexcept { return loop_; }
+    const std::string& name() const noexcept { return name_; }
+    staging& stage() noexcept { return staging_; }
+    notifications& notes() noexcept { return notifications_; }
+    pair_meter& pair(tier from, tier to) noexcept { return pairs_[index(from)][index(to)]; }
+
+    // Drivers and segments (engine.cpp).
+    driver& add(std::unique_ptr<driver>);
+    const std::vector<std::unique_ptr<driver>>& drivers() const noexcept { return drivers_; }
+    void adopt(segment&);          ///< it may be used in copies from now on
+    void dismiss(segment&) noexcept;
+
+    // Routes (routes.cpp).
+    static constexpr std::uint16_t no_route = 0xffff;
+    std::uint16_t route_between(const segment& from, const segment& to);
+    const route& at(std::uint16_t r) const noexcept { return routes_[r]; }
+    route_plan explain(const slice& from, const slice& to);
+
+    // Operations (transfers.cpp).
+    operation* make(std::size_t extents, const copy_options&);
+    error_code check_extent(operation&, extent&) noexcept;
+    void begin(operation&) noexcept;
+    void stop(operation&, error_code) noexcept;
+
+    // Pieces (pipeline.cpp).
+    void ended(piece&, error_code, std::size_t bytes) noexcept;
+
+    // source
+    std::size_t poll(turn) noexcept override;
+    bool in_flight() const noexcept override { return active_ != 0 || busy_drivers(); }
+    bool descriptors(std::vector<int>&) const noexcept override;
+    bool arm() noexcept override;
+    void idle(std::chrono::steady_clock::time_point) noexcept override;
+    void drain() noexcept override;
+
+    void count(metrics&) const;
+    std::uint64_t corruptions = 0;
+
+private:
+    static constexpr std::size_t index(tier t) noexcept { return static_cast<std::size_t>(t); }
+
+    struct kind {
+        wye::tier tier;
+        std::int32_t device;
+        driver* home;
+    };
+    std::uint32_t kind_of(const segment&);
+    std::uint16_t find_route(const segment& from, const segment& to);
+    lane* carrier(const slice& from, const slice& to) noexcept;
+    bool busy_drivers() const noexcept;
+
+    // transfers.cpp
+    void line_up(operation&) noexcept;
+    void queue(leg&) noexcept;
+    void settle(operation&, extent&) noexcept;
+    void close(operation&, extent&, error_code) noexcept;
+    void finish(operation&) noexcept;
+    void fail(operation&, extent&, error_code) noexcept;
+    void sweep(operation&) noexcept;
+
+    // scheduler.cpp
+    std::size_t pump(lane&, turn) noexcept;
+    piece* next(lane&) noexcept;
+    std::size_t choose(const lane&) const noexcept;
+    bool room(const lane&, std::size_t p) const noexcept;
+    void admit(lane&, piece&) noexcept;
+    void leave(piece&) noexcept;
+
+    // pipeline.cpp
+    piece* cut(lane&, leg&) noexcept;
+    piece* open_session(leg&, extent&, bool of_source) noexcept;
+    void close_session(operation&, extent&, wye::step, bool of_source) noexcept;
+    bool must_open_source(const extent&) const noexcept;
+    bool must_open_target(const extent&) const noexcept;
+    std::uint64_t most(const extent&) const noexcept;
+    std::uint64_t piece_size(const lane&, const extent&) const noexcept;
+    bool sums(const operation&, const extent&) const noexcept;
+    void advance(piece&) noexcept;
+    void second_hop(piece&) noexcept;
+    void session_ended(piece&, error_code) noexcept;
+    bool resume_short(piece&, error_code&, std::size_t bytes) noexcept;
+    std::size_t sum(turn) noexcept;
+    void summed(piece&) noexcept;
+    void landed(piece&) noexcept;
+    void drop(piece&, error_code) noexcept;
+    piece* make_piece(operation&, extent&) noexcept;
+    void free(piece&) noexcept;
+    void staging_freed() noexcept;
+    error_code verdict(operation&, extent&) noexcept;
+
+    progress_loop& loop_;
+    std::string name_;
+    std::vector<std::unique_ptr<driver>> drivers_;
+    std::vector<std::unique_ptr<lane>> lanes_;
+    std::vector<segment*> segments_;
+    std::vector<kind> kinds_;
+    std::vector<std::uint16_t> by_kinds_; ///< routes, by from-kind * kinds + to-kind
+    std::deque<route> routes_;
+    staging staging_;
+    notifications notifications_;
+    fifo<piece> summing_;
+    list<operation> operations_;
+    std::size_t active_ = 0;
+    std::size_t first_lane_ = 0;
+    std::array<std::array<pair_meter, tier_count>, tier_count> pairs_;
+    std::uint64_t begun_ = 0, cancelled_ = 0, missed_ = 0;
+};
+
+} // namespace wye::detail

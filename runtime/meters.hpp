@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include <wye/metrics.hpp>
+
+namespace wye::detail {
+
+using steady = std::chrono::steady_clock;
+
+/// Time with something in flight. The clock is read when work begins after a pause; the end of the pause before
+/// it is noticed when the loop finds nothing to do, off the hot path.
+class busy_meter {
+public:
+    void begin() noexcept
+    {
+        if (in_flight_++ == 0 && since_ == steady::time_point{}) since_ = steady::now();
+    }
+    void end() noexcept { --in_flight_; }
+    void idle(steady::time_point now) noexcept
+    {
+        if (in_flight_ || since_ == steady::time_point{}) return;
+        total_ += now - since_;
+        since_ = {};
+    }
+    std::uint64_t in_flight() const noexcept { return in_flight_; }
+    duration total() const noexcept
+    {
+        return since_ == steady::time_point{} ? total_ : total_ + (steady::now() - since_);
+    }
+
+private:
+    std::uint64_t in_flight_ = 0;
+    steady::time_point since_{};
+    duration total_{};
+};
+
+struct pair_meter {
+    std::uint64_t bytes = 0, operations = 0, errors = 0;
+    busy_meter busy;
+    latency_histogram latency;
+};
+
+struct driver_meter {
+    std::uint64_t bytes = 0, operations = 0, errors = 0, retries = 0, refusals = 0;
+    busy_meter busy;
+    latency_histogram latency;
+
+    static constexpr std::uint64_t enough = 4 << 20; ///< bytes from which on a measured rate is believed
+    bool measured() const noexcept { return bytes >= enough && busy.total().count() > 0; }
+    double bytes_per_second() const noexcept
+    {
+        return static_cast<double>(bytes) / std::chrono::duration<double>(busy.total()).count();
+    }
+};
+
+/// Small things are sampled: reading the clock twice costs more than carrying them.
+constexpr bool sampled(std::uint64_t count, std::uint64_t bytes) noexcept
+{
+    return bytes >= (64 << 10) || count % 16 == 0;
+}
+
+inline std::uint64_t stamp() noexcept
+{
+    return static_cast<std::uint64_t>(steady::now().time_since_epoch().count());
+}
+
+} // namespace wye::detail

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <boost/intrusive/list.hpp>
+
+#include <wye/detail/pending.hpp>
+#include <wye/driver.hpp>
+#include <wye/options.hpp>
+
+#include "timer_heap.hpp"
+
+namespace wye::detail {
+
+class engine;
+struct lane;
+struct operation;
+
+namespace intrusive = boost::intrusive;
+using hook = intrusive::list_base_hook<intrusive::link_mode<intrusive::auto_unlink>>;
+template <class T>
+using list = intrusive::list<T, intrusive::constant_time_size<false>>;
+
+/// Where a transfer of a batch is. Objects that need more than one piece are opened before and closed after.
+enum class phase : std::uint8_t { fresh, opening_source, opening_target, moving, closing_target, closing_source, over };
+
+/// What the drivers of objects gave for the two sides, where they are opened at all.
+struct sessions {
+    std::uintptr_t source = 0, target = 0;
+    bool source_open = false, target_open = false;
+};
+
+/// One transfer of an operation. A batch has an array of them, so they are kept small.
+struct extent {
+    segment* from = nullptr;
+    segment* to = nullptr;
+    std::uint64_t from_offset = 0, to_offset = 0, length = 0;
+    std::uint64_t cut = 0;        ///< bytes that pieces were made for
+    sessions* opened = nullptr;
+    std::uint32_t out = 0;        ///< pieces that have not ended
+    std::uint32_t index = 0;      ///< in the caller's list
+    std::uint16_t route = 0;
+    phase at = phase::fresh;
+    bool failed : 1 = false;
+    bool judged : 1 = false;      ///< its checksum has been looked at
+    bool whole : 1 = false;       ///< the source is an object named without a length
+
+    slice source() const noexcept { return {from, from_offset, length}; }
+    slice target() const noexcept { return {to, to_offset, length}; }
+};
+static_assert(sizeof(extent) <= 72);
+
+/// The running checksum of an extent under `verify`.
+struct check {
+    std::uint32_t sum = 0;      ///< of the pieces seen, each shifted to its place
+    std::uint32_t expected = 0;
+    bool known = false;         ///< `expected` is
+};
+
+/// The extents of an operation that queue together for one driver.
+struct leg : hook {
+    operation* op = nullptr;
+    std::uint32_t cursor = 0, end = 0; ///< extents not yet cut to the end
+    std::uint32_t burst = 0;           ///< bytes since it last let others go first
+    std::uint32_t opening = 0;         ///< waits for an open that is under way
+};
+
+/// A copy under way. Its memory is the loop's, and its last moments (completion queued, handler called) need
+/// the loop alone: the engine may be gone by then. The timer is its deadline.
+struct operation final : pending, hook, timer {
+    operation(loop& l, engine& e) noexcept;
+
+    extent* extents = nullptr;
+    check* checks = nullptr;     ///< beside `extents`, under `verify`
+    leg* legs = nullptr;
+    error_code* status = nullptr;
+    class wye::progress* progress = nullptr;
+    std::string* notify = nullptr;
+    engine* by;
+    std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled
+    std::uint32_t count = 0, left = 0; ///< extents, and those not over
+    std::uint32_t leg_count = 0;
+    wye::priority priority = wye::priority::normal;
+    bool verify = false;
+    bool stopping = false;       ///< no more pieces
+    bool over = false;
+    bool moved = false;          ///< a byte may have landed
+    tier from{}, to{};           ///< of the first extent, for the latency
+    extent one;                  ///< most copies have no more than this
+    leg only;
+};
+static_assert(sizeof(operation) <= 384);
+
+/// What a piece does next.
+enum class stage : std::uint8_t { session, sum_before, hop, sum_between, last_hop, sum_after };
+
+/// A chunk and what the runtime knows of it.
+struct piece final : chunk {
+    operation* op = nullptr;
+    extent* of = nullptr;
+    leg* from_leg = nullptr;     ///< to resume when a session has opened
+    lane* at = nullptr;          ///< whose window it is in; null outside
+    std::uint64_t began = 0;
+    std::uint64_t place = 0;     ///< offset within the extent
+    std::uint64_t bytes = 0;     ///< its length when it was cut
+    std::uint64_t summed = 0;
+    std::uint32_t crc = 0;
+    std::int32_t buffer = -1;    ///< staging buffer
+    wye::detail::stage stage = stage::hop;
+    bool measured = false;
+};
+
+} // namespace wye::detail

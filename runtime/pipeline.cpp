@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way of a piece: cut from an extent, over one hop or two, past a checksum, to its end.
+
+#include <algorithm>
+#include <utility>
+
+#include <wye/progress.hpp>
+
+#include "crc32c.hpp"
+#include "engine.hpp"
+
+namespace wye::detail {
+
+namespace {
+
+constexpr std::uint64_t sum_slice = 64 * 1024; // ~6 us
+
+bool is_object(const segment& s) noexcept { return s.tier == tier::object; }
+bool is_storage(tier t) noexcept { return t == tier::file || t == tier::block || t == tier::object; }
+
+} // namespace
+
+piece* engine::make_piece(operation& op, extent& x) noexcept
+{
+    auto* p = new (loop_.memory().allocate(sizeof(piece))) piece{};
+    p->op = &op;
+    p->of = &x;
+    p->urgent = op.priority == priority::urgent;
+    ++x.out;
+    return p;
+}
+
+void engine::free(piece& p) noexcept
+{
+    --p.of->out;
+    loop_.memory().deallocate(&p, sizeof(piece));
+}
+
+/// The largest piece that every hop can take.
+std::uint64_t engine::most(const extent& x) const noexcept
+{
+    const route& r = routes_[x.route];
+    if (!r.second) return r.first->limits.chunk_bytes;
+    return std::min({r.first->limits.chunk_bytes, r.second->limits.chunk_bytes, staging_.piece_bytes()});
+}
+
+bool engine::must_open_source(const extent& x) const noexcept
+{
+    return is_object(*x.from) && (x.length == slice::whole || x.length > most(x));
+}
+
+bool engine::must_open_target(const extent& x) const noexcept
+{
+    return is_object(*x.to) && (x.length == slice::whole || x.length > most(x));
+}
+
+bool engine::sums(const operation& op, const extent& x) const noexcept
+{
+    return op.verify && (is_storage(x.from->tier) || is_storage(x.to->tier));
+}
+
+std::uint64_t engine::piece_size(const lane& l, const extent& x) const noexcept
+{
+    const std::uint64_t left = x.length - x.cut;
+    std::uint64_t size = std::min(left, most(x));
+    const std::uint64_t unit = l.limits.alignment;
+    if (size < left && unit > 1) {
+        // So that the pieces after this one begin where the device likes it.
+        const std::uint64_t stored = is_storage(x.from->tier) ? x.from_offset : x.to_offset;
+        const std::uint64_t end = (stored + x.cut + size) / unit * unit;
+        if (end > stored + x.cut) size = end - (stored + x.cut);
+    }
+    return size;
+}
+
+/// The next piece of the leg's extent, or null: the leg then waits elsewhere (for a session or a staging buffer)
+/// or is used up.
+piece* engine::cut(lane& l, leg& g) noexcept
+{
+    operation& op = *g.op;
+    while (g.cursor != g.end && op.extents[g.cursor].at == phase::over) ++g.cursor;
+    if (g.cursor == g.end) {
+        g.unlink();
+        return nullptr;
+    }
+    extent& x = op.extents[g.cursor];
+    if (x.at == phase::fresh && must_open_source(x)) return open_session(g, x, true);
+    if (x.at < phase::moving && !(x.opened && x.opened->target_open) && must_open_target(x))
+        return open_session(g, x, false);
+    x.at = phase::moving;
+    if (x.failed || (x.length == 0 && !is_object(*x.to))) { // nothing to move
+        if (++g.cursor == g.end) g.unlink();
+        settle(op, x);
+        return nullptr;
+    }
+
+    const bool staged = routes_[x.route].second != nullptr;
+    std::int32_t buffer = -1;
+    if (staged && (buffer = staging_.take(op.priority)) < 0) {
+        g.unlink();
+        staging_.wait(g, op.priority);
+        return nullptr;
+    }
+    piece* p = make_piece(op, x);
+    p->place = x.cut;
+    p->bytes = piece_size(l, x);
+    p->buffer = buffer;
+    p->rail = l.rail;
+    p->from = {x.from, x.from_offset + x.cut, p->bytes};
+    p->to = staged ? staging_.buffer(buffer, p->bytes) : slice{x.to, x.to_offset + x.cut, p->bytes};
+    p->session = x.opened ? (x.opened->source_open ? x.opened->source : staged ? 0 : x.opened->target) : 0;
+    p->total = x.length;
+    p->sole = p->bytes == x.length &&
+              ((!staged && is_object(*x.to)) || (x.whole && !(x.opened && x.opened->source_open)));
+    const bool sum_first = !staged && sums(op, x) && !is_storage(x.from->tier);
+    p->stage = staged ? stage::hop : sum_first ? stage::sum_before : stage::last_hop;
+    x.cut += p->bytes;
+    op.moved = true;
+    if (x.cut == x.length && ++g.cursor == g.end) g.unlink();
+    return p;
+}
+
+piece* engine::open_session(leg& g, extent& x, bool of_source) noexcept
+{
+    operation& op = *g.op;
+    if (!x.opened) x.opened = new (loop_.memory().allocate(sizeof(sessions))) sessions{};
+    x.at = of_source ? phase::opening_source : phase::opening_target;
+    g.unlink(); // until it is open
+
+    piece* p = make_piece(op, x);
+    p->stage = stage::session;
+    p->step = step::open;
+    p->from = x.source();
+    p->to = x.target();
+    p->total = x.length;
+    p->from_leg = &g;
+    const route& r = routes_[x.route];
+    lane& where = of_source || !r.second ? *r.first : *r.second;
+    where.ready[static_cast<std::size_t>(op.priority)].push(*p);
+    return nullptr;
+}
+
+void engine::close_session(operation& op, extent& x, wye::step how, bool of_source) noexcept
+{
+    piece* p = make_piece(op, x);
+    p->stage = stage::session;
+    p->step = how;
+    p->from = x.source();
+    p->to = x.target();
+    p->total = x.length;
+    p->session = of_source ? x.opened->source : x.opened->target;
+    if (how == step::commit && sums(op, x)) {
+        p->has_checksum = true;
+        p->checksum = crc32c_finish(op.checks[&x - op.extents].sum, x.length);
+    }
+    const route& r = routes_[x.route];
+    lane& where = of_source || !r.second ? *r.first : *r.second;
+    where.ready[static_cast<std::size_t>(op.priority)].push(*p);
+}
+
+void engine::session_ended(piece& p, error_code e) noexcept
+{
+    operation& op = *p.op;
+    extent& x = *p.of;
+    leg* const g = p.from_leg;
+    if (p.step == step::open && !e) {
+        const bool of_source = x.at == phase::opening_source;
+        (of_source ? x.opened->source : x.opened->target) = p.session;
+        (of_source ? x.opened->source_open : x.opened->target_open) = true;
+        if (of_source) {
+            if (x.length == slice::whole) x.length = p.total;
+            else if (x.whole && p.total > x.length) e = errc::length_mismatch;
+            else if (p.total != slice::whole && x.from_offset + x.length > p.total) e = errc::short_transfer;
+            if (op.verify && p.has_checksum) {
+                check& c = op.checks[&x - op.extents];
+                c.expected = crc32c_finish(static_cast<std::uint32_t>(p.checksum), x.length); // its own inverse
+                c.known = true;
+            }
+        }
+    }
+    ++op.left; // the operation may end here, but not before this function
+    free(p);
+    if (e) fail(op, x, e);
+    if (g && !x.failed && !op.stopping) queue(*g);
+    settle(op, x);
+    if (--op.left == 0 && !op.over) finish(op);
+}
+
+/// What a driver says of a piece, before anything is made of it: a short count is asked for again.
+bool engine::resume_short(piece& p, error_code& e, std::size_t bytes) noexcept
+{
+    if (e || p.step != step::move || bytes >= p.from.length) return false;
+    if (bytes == 0) {
+        e = errc::short_transfer;
+        return false;
+    }
+    lane& l = *p.at;
+    l.meter.bytes += bytes;
+    ++l.meter.retries;
+    p.from = p.from.sub(bytes, p.from.length - bytes);
+    p.to = p.to.sub(bytes, p.to.length - bytes);
+    if (p.op->stopping || p.of->failed) {
+        e = p.op->error;
+        return false;
+    }
+    l.resumed.push(p);
+    return true;
+}
+
+void engine::ended(piece& p, error_code e, std::size_t bytes) noexcept
+{
+    lane& l = *p.at;
+    --l.out;
+    if (resume_short(p, e, bytes)) return;
+    ++l.meter.operations;
+    if (e) ++l.meter.errors;
+    else if (p.step == step::move) l.meter.bytes += p.from.length;
+    if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
+    p.began = 0;
+    leave(p);
+    if (p.stage == stage::session) return session_ended(p, e);
+    if (e) return drop(p, e);
+    advance(p);
+}
+
+/// A hop is behind it.
+void engine::advance(piece& p) noexcept
+{
+    operation& op = *p.op;
+    const extent& x = *p.of;
+    const bool kept_sum = std::exchange(p.has_checksum, false) && is_object(*x.from) && p.bytes == x.length;
+    // Short completions moved the slices on; all of it has arrived now.
+    if (p.stage == stage::hop) {
+        p.to = staging_.buffer(p.buffer, p.bytes);
+        if (op.stopping || x.failed) return drop(p, op.error);
+        if (!sums(op, x)) return second_hop(p);
+        p.stage = stage::sum_between;
+    } else {
+        if (!sums(op, x) || !is_storage(x.from->tier) || p.buffer >= 0) return landed(p);
+        p.to = {x.to, x.to_offset + p.place, p.bytes};
+        p.stage = stage::sum_after;
+    }
+    if (kept_sum) {
+        check& c = op.checks[&x - op.extents];
+        c.expected = crc32c_finish(static_cast<std::uint32_t>(p.checksum), x.length);
+        c.known = true;
+    }
+    summing_.push(p);
+}
+
+void engine::second_hop(piece& p) noexcept
+{
+    const extent& x = *p.of;
+    lane& l = *routes_[x.route].second;
+    p.stage = stage::last_hop;
+    p.from = staging_.buffer(p.buffer, p.bytes);
+    p.to = {x.to, x.to_offset + p.place, p.bytes};
+    p.session = x.opened && x.opened->target_open ? x.opened->target : 0;
+    p.sole = is_object(*x.to) && p.bytes == x.length;
+    p.rail = l.rail;
+    l.ready[static_cast<std::size_t>(p.op->priority)].push(p);
+}
+
+/// Checksums, in slices small enough for a budget.
+std::size_t engine::sum(turn t) noexcept
+{
+    std::size_t n = 0;
+    while (piece* p = summing_.front()) {
+        const std::byte* data = p->stage == stage::sum_before ? p->from.data() : p->to.data();
+        const std::uint64_t size = std::min(p->bytes - p->summed, sum_slice);
+        p->crc = crc32c_extend(p->crc, data + p->summed, size);
+        p->summed += size;
+        ++n;
+        if (p->summed == p->bytes) {
+            summing_.pop();
+            summed(*p);
+        }
+        if (t.over()) break;
+    }
+    return n;
+}
+
+void engine::summed(piece& p) noexcept
+{
+    operation& op = *p.op;
+    extent& x = *p.of;
+    op.checks[&x - op.extents].sum ^= crc32c_shift(p.crc, x.length - p.place - p.bytes);
+    if (p.stage == stage::sum_after) return landed(p);
+    if (is_object(*x.to) && p.bytes == x.length) {
+        p.has_checksum = true;
+        p.checksum = crc32c_finish(p.crc, p.bytes);
+    }
+    if (p.stage == stage::sum_between) return second_hop(p);
+    p.stage = stage::last_hop;
+    p.at->resumed.push(p);
+}
+
+void engine::landed(piece& p) noexcept
+{
+    operation& op = *p.op;
+    extent& x = *p.of;
+    op.bytes += p.bytes;
+    pair(x.from->tier, x.to->tier).bytes += p.bytes;
+    if (op.progress) op.progress->add(p.bytes);
+    drop(p, {});
+}
+
+/// The end of a piece, with what it held given back.
+void engine::drop(piece& p, error_code e) noexcept
+{
+    operation& op = *p.op;
+    extent& x = *p.of;
+    if (p.at) leave(p);
+    const bool staged = p.buffer >= 0;
+    if (staged) staging_.give_back(p.buffer, op.priority);
+    ++op.left;
+    free(p);
+    if (e) fail(op, x, e);
+    settle(op, x);
+    if (--op.left == 0 && !op.over) finish(op);
+    if (staged) staging_freed();
+}
+
+void engine::staging_freed() noexcept
+{
+    if (leg* g = staging_.next_waiting()) queue(*g);
+}
+
+/// What the checksums say at the end of an extent.
+error_code engine::verdict(operation& op, extent& x) noexcept
+{
+    if (!sums(op, x) || !is_storage(x.from->tier)) return {};
+    const check& c = op.checks[&x - op.extents];
+    if (!c.known) return errc::unverified;
+    if (c.sum == c.expected) return {};
+    ++corruptions;
+    return errc::corrupt;
+}
+
+} // namespace wye::detail

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "progress_loop.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include <boost/asio/detail/thread_context.hpp>
+#include <boost/asio/post.hpp>
+#include <sched.h>
+
+#include "descriptor_waits.hpp"
+
+namespace wye::detail {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// The io_context costs 35 to 280 ns a poll, so it has its turn every so many passes; more often when those
+// passes find nothing, since then what is awaited may well be a socket.
+constexpr std::uint32_t io_cadence_busy = 32;
+constexpr std::uint32_t io_cadence_idle = 8;
+// Handlers between two looks at the clock.
+constexpr std::size_t handlers_per_look = 8;
+constexpr duration guest_turn = std::chrono::microseconds{100};
+
+/// Lets Asio recycle coroutine frames and handler memory on this thread, which otherwise happens only inside
+/// `io_context::run`. It is the call stack entry that io_context itself makes.
+struct recycling_scope : asio::detail::thread_context {
+    explicit recycling_scope(asio::detail::thread_info_base& frames) : entry{this, frames} {}
+    thread_call_stack::context entry;
+};
+
+} // namespace
+
+struct progress_loop::entered {
+    explicit entered(progress_loop& l) : loop{l}, scope{l.frames_} { ++loop.depth_; }
+    ~entered() { --loop.depth_; }
+    entered(const entered&) = delete;
+    progress_loop& loop;
+    recycling_scope scope;
+};
+
+progress_loop::progress_loop(const runtime_options& o)
+    : progress_loop{*new asio::io_context{1}, o}
+{
+    own_.reset(&io());
+    keep_.emplace(own_->get_executor());
+    guest_ = false;
+}
+
+progress_loop::progress_loop(asio::io_context& host, const runtime_options& o)
+    : loop{host}, waits_{std::make_unique<descriptor_waits>(host, *this)}, idle_{o.idle}, guest_{true}
+{
+}
+
+progress_loop::~progress_loop()
+{
+    shut_down();
+    keep_.reset();
+    own_.reset(); // handlers that wait in it may hold coroutines, which unwind through our queue
+    drop_ready();
+}
+
+void progress_loop::bind_thread() noexcept { owner_.store(this_thread(), std::memory_order_relaxed); }
+
+void progress_loop::add(source& s) { sources_.push_back(&s); }
+
+void progress_loop::remove(source& s) noexcept
+{
+    std::vector<int> fds;
+    s.descriptors(fds);
+    if (waits_) waits_->forget(fds);
+    std::erase(sources_, &s);
+}
+
+bool progress_loop::anything_in_flight() const noexcept
+{
+    return std::any_of(sources_.begin(), sources_.end(), [](const source* s) { return s->in_flight(); });
+}
+
+bool progress_loop::nothing_left() const noexcept
+{
+    return operations_ == 0 && ready_.empty() && work_.load(std::memory_order_acquire) <= 0 &&
+           !inbox_.load(std::memory_order_acquire);
+}
+
+bool progress_loop::has_work() const noexcept { return !nothing_left(); }
+
+std::size_t progress_loop::run(clock::time_point until)
+{
+    bind_thread();
+    const entered here{*this};
+    std::size_t total = 0;
+    while (!stopped()) {
+        const std::size_t progress = pass(turn{});
+        total += progress;
+        if (nothing_left()) break;
+        if (until != clock::time_point::max() && clock::now() >= until) break;
+        if (progress == 0) wait(last_progress_, until);
+        else last_progress_ = {};
+    }
+    stopped_.store(false, std::memory_order_relaxed);
+    return total;
+}
+
+poll_result progress_loop::poll(duration budget)
+{
+    bind_thread();
+    const entered here{*this};
+    const bool bounded = budget != duration::max();
+    const turn t = bounded ? turn{clock::now() + budget} : turn{};
+    poll_result r;
+    std::size_t progress = 0;
+    do {
+        progress = pass(t);
+        r.progress += progress;
+    } while (bounded && progress != 0 && !t.over());
+    std::vector<int> fds;
+    r.more = progress != 0 || !ready_.empty() ||
+             std::any_of(sources_.begin(), sources_.end(),
+                         [&](const source* s) { return s->in_flight() && !s->descriptors(fds); });
+    return r;
+}
+
+void progress_loop::stop() noexcept
+{
+    stopped_.store(true, std::memory_order_seq_cst);
+    wake();
+}
+
+std::size_t progress_loop::pass(turn t)
+{
+    std::size_t n = 0;
+    if (inbox_.load(std::memory_order_relaxed)) n += take_inbox();
+    n += run_ready(t);
+    for (std::size_t i = 0; i < sources_.size(); ++i)
+        if (sources_[i]->in_flight()) n += sources_[i]->poll(t);
+    if (!timers_.empty()) n += fire_timers();
+    ++passes_;
+    if (!guest_ && passes_ % (n ? io_cadence_busy : io_cadence_idle) == 0) n += io().poll();
+    return n;
+}
+
+std::size_t progress_loop::take_inbox() noexcept
+{
+    // Pushed last comes out first: turn it round.
+    work_item* newest = inbox_.exchange(nullptr, std::memory_order_acquire);
+    work_item* oldest = nullptr;
+    while (newest) {
+        work_item* next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    std::size_t n = 0;
+    for (; oldest; ++n) {
+        work_item* next = oldest->next;
+        ready_.push(*oldest);
+        oldest = next;
+    }
+    return n;
+}
+
+std::size_t progress_loop::run_ready(turn t)
+{
+    // What handlers queue meanwhile waits for the next pass: a handler that re-posts itself starves nobody.
+    work_item end;
+    end.act = nullptr;
+    if (ready_.empty()) return 0;
+    ready_.push(end);
+    std::size_t n = 0;
+    struct restore { // an exception of a handler leaves the mark in the queue otherwise
+        progress_loop& l;
+        work_item& mark;
+        bool passed = false;
+        ~restore()
+        {
+            if (passed) return;
+            fifo<work_item> rest;
+            while (work_item* w = l.ready_.pop())
+                if (w != &mark) rest.push(*w);
+            l.ready_ = rest;
+        }
+    } guard{*this, end};
+    while (work_item* w = ready_.pop()) {
+        if (w == &end) {
+            guard.passed = true;
+            break;
+        }
+        w->act(w, true);
+        if (++n % handlers_per_look == 0 && t.over()) break;
+    }
+    return n;
+}
+
+std::size_t progress_loop::fire_timers() noexcept
+{
+    const auto time = clock::now();
+    std::size_t n = 0;
+    while (!timers_.empty() && timers_.front().when <= time) {
+        timer& t = timers_.front();
+        timers_.remove(t);
+        t.fire(&t);
+        ++n;
+    }
+    return n;
+}
+
+void progress_loop::wait(clock::time_point since, clock::time_point until)
+{
+    const auto time = clock::now();
+    for (source* s : sources_) s->idle(time);
+    if (!anything_in_flight()) return sleep(until);
+    if (since == clock::time_point{}) since = last_progress_ = time;
+    const duration idle = time - since;
+    if (idle < idle_.spin) {
+        __builtin_ia32_pause();
+    } else if (idle < idle_.spin + idle_.yield) {
+        ::sched_yield();
+    } else if (bool all = true; can_sleep(all)) {
+        if (all) sleep(until);
+        else std::this_thread::sleep_for(idle_.nap);
+    }
+}
+
+/// Arms whatever is in flight. False: something turned up meanwhile. `all`: everything in flight has a descriptor.
+bool progress_loop::can_sleep(bool& all) noexcept
+{
+    std::vector<int> fds;
+    for (source* s : sources_)
+        if (s->in_flight() && !s->descriptors(fds)) all = false;
+    if (!all) return true;
+    for (source* s : sources_)
+        if (s->in_flight() && !s->arm()) return false;
+    waits_->await(fds);
+    return true;
+}
+
+void progress_loop::sleep(clock::time_point until)
+{
+    sleeping_.store(true, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const bool something = !ready_.empty() || inbox_.load(std::memory_order_acquire) || stopped() || nothing_left();
+    if (!something) {
+        const auto next = timers_.empty() ? until : std::min(until, timers_.front().when);
+        if (next != clock::time_point::max()) waits_->await(next);
+        io().run_one();
+        io().poll();
+    }
+    sleeping_.store(false, std::memory_order_relaxed);
+    last_progress_ = {};
+}
+
+void progress_loop::wake() noexcept
+{
+    if (guest_) return schedule_turn();
+    if (sleeping_.load(std::memory_order_seq_cst)) asio::post(io(), [] {});
+}
+
+// A guest has turns in its host's time: each does what is ready and says how it wants to be called again.
+
+void progress_loop::schedule_turn() noexcept
+{
+    if (!guest_ || shut_ || turn_scheduled_.exchange(true, std::memory_order_acq_rel)) return;
+    waits_->post_turn();
+}
+
+void progress_loop::take_turn()
+{
+    if (!guest_ || shut_) return;
+    turn_scheduled_.store(false, std::memory_order_release);
+    bind_thread();
+    const entered here{*this};
+    const turn t{clock::now() + guest_turn};
+    bool progress = false;
+    while (pass(t) != 0) {
+        progress = true;
+        if (t.over()) break;
+    }
+    after_turn(progress);
+}
+
+void progress_loop::after_turn(bool progress)
+{
+    if (progress || !ready_.empty() || inbox_.load(std::memory_order_acquire)) {
+        last_progress_ = {};
+        return schedule_turn();
+    }
+    const auto time = clock::now();
+    for (source* s : sources_) s->idle(time);
+    const bool in_flight = anything_in_flight();
+    if (!in_flight && timers_.empty()) return waits_->cancel();
+    if (!timers_.empty()) waits_->await(timers_.front().when);
+    if (!in_flight) return;
+    if (last_progress_ == clock::time_point{}) last_progress_ = time;
+    if (time - last_progress_ < idle_.spin) return schedule_turn();
+    bool all = true;
+    if (!can_sleep(all)) return schedule_turn();
+    // Never by posting again without end: io_context::poll() would not return.
+    if (!all) waits_->await(time + idle_.nap);
+}
+
+void progress_loop::hold_host() noexcept
+{
+    if (!guest_) {
+        if (sleeping_.load(std::memory_order_seq_cst)) wake(); // run() may be over
+        return;
+    }
+    const std::lock_guard lock{host_hold_};
+    if (work_.load(std::memory_order_acquire) > 0 && !shut_) {
+        if (!keep_) keep_.emplace(io().get_executor());
+    } else {
+        keep_.reset();
+    }
+}
+
+void progress_loop::shut_down() noexcept
+{
+    if (shut_) return;
+    bind_thread();
+    shut_ = true;
+    for (std::size_t i = 0; i < sources_.size(); ++i) sources_[i]->drain();
+    drop_ready();
+    waits_.reset();
+    if (guest_) {
+        const std::lock_guard lock{host_hold_};
+        keep_.reset();
+    }
+}
+
+void progress_loop::drop_ready() noexcept
+{
+    // Destroying one coroutine may queue the unwinding of another.
+    for (;;) {
+        take_inbox();
+        while (!timers_.empty()) {
+            timer& t = timers_.front();
+            timers_.remove(t);
+            t.fire(&t);
+        }
+        work_item* w = ready_.pop();
+        if (!w) break;
+        w->act(w, false);
+    }
+}
+
+} // namespace wye::detail

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdio>
+
+#include "engine.hpp"
+
+namespace wye {
+
+std::string_view name_of(tier t) noexcept
+{
+    constexpr std::string_view names[tier_count] = {"DRAM", "VRAM", "FILE", "BLOCK", "OBJ"};
+    return names[static_cast<std::size_t>(t)];
+}
+
+namespace detail {
+
+std::uint32_t engine::kind_of(const segment& s)
+{
+    const auto same = [&](const kind& k) { return k.tier == s.tier && k.device == s.device && k.home == s.home; };
+    const auto it = std::find_if(kinds_.begin(), kinds_.end(), same);
+    if (it != kinds_.end()) return static_cast<std::uint32_t>(it - kinds_.begin());
+    kinds_.push_back({s.tier, s.device, s.home});
+    by_kinds_.assign(kinds_.size() * kinds_.size(), no_route);
+    return static_cast<std::uint32_t>(kinds_.size() - 1);
+}
+
+std::uint16_t engine::route_between(const segment& from, const segment& to)
+{
+    const auto place = [&]() -> std::uint16_t& { return by_kinds_[from.kind * kinds_.size() + to.kind]; };
+    if (place() != no_route) return place();
+    const std::uint16_t found = find_route(from, to); // which may add a kind, and so move the table
+    return place() = found;
+}
+
+/// The driver that goes all the way; of several the fastest, and of equals the latest.
+lane* engine::carrier(const slice& from, const slice& to) noexcept
+{
+    lane* best = nullptr;
+    for (auto& l : lanes_) {
+        if (!l->by->carries(from, to)) continue;
+        if (!best || l->limits.bytes_per_second >= best->limits.bytes_per_second) best = l.get();
+    }
+    return best;
+}
+
+std::uint16_t engine::find_route(const segment& from, const segment& to)
+{
+    const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
+    route r{carrier(a, b), nullptr};
+    if (!r.first) {
+        segment memory{tier::dram};
+        const slice between{&memory, 0, 0};
+        r = {carrier(a, between), carrier(between, b)};
+        if (!r.first || !r.second) return no_route;
+        if (!staging_.made()) {
+            staging_.make(*this, kind_of(memory));
+            for (auto& d : drivers_) d->enlist(staging_.segment(), [](error_code) {});
+        }
+    }
+    for (std::size_t i = 0; i < routes_.size(); ++i)
+        if (routes_[i].first == r.first && routes_[i].second == r.second) return static_cast<std::uint16_t>(i);
+    routes_.push_back(r);
+    return static_cast<std::uint16_t>(routes_.size() - 1);
+}
+
+namespace {
+
+hop hop_of(const lane& l, tier from, tier to, bool& measured)
+{
+    const bool known = l.meter.measured();
+    measured = measured && known;
+    return {std::string{l.by->name()}, from, to, known ? l.meter.bytes_per_second() : l.limits.bytes_per_second,
+            l.limits.latency};
+}
+
+} // namespace
+
+route_plan engine::explain(const slice& from, const slice& to)
+{
+    if (!from.of || !to.of || from.of->engine != this || to.of->engine != this)
+        throw system_error(errc::invalid_slice);
+    const std::uint16_t index = route_between(*from.of, *to.of);
+    if (index == no_route)
+        throw system_error(errc::no_route, std::string{name_of(from.tier())} + " to " + std::string{name_of(to.tier())});
+    const route& r = routes_[index];
+    route_plan plan;
+    plan.measured = true;
+    const tier middle = r.second ? tier::dram : to.tier();
+    plan.hops.push_back(hop_of(*r.first, from.tier(), middle, plan.measured));
+    if (r.second) plan.hops.push_back(hop_of(*r.second, middle, to.tier(), plan.measured));
+
+    // Hops overlap: the slowest decides, and the first piece goes through all of them.
+    const std::uint64_t bytes = from.length != slice::whole ? from.length : to.length != slice::whole ? to.length : 0;
+    const std::uint64_t piece = std::min<std::uint64_t>(bytes, r.second ? staging_.piece_bytes() : bytes);
+    double slowest = plan.hops.front().bytes_per_second, through = 0;
+    for (const hop& h : plan.hops) {
+        plan.estimate += h.latency;
+        slowest = std::min(slowest, h.bytes_per_second);
+        through += static_cast<double>(piece) / h.bytes_per_second;
+    }
+    const double seconds = static_cast<double>(bytes - piece) / slowest + through;
+    plan.estimate += duration{static_cast<duration::rep>(seconds * 1e9)};
+    return plan;
+}
+
+} // namespace detail
+
+std::string route_plan::to_string() const
+{
+    std::string s{hops.empty() ? "" : name_of(hops.front().from)};
+    for (const hop& h : hops) s += " -> " + std::string{name_of(h.to)} + " (" + h.driver + ")";
+    char time[32];
+    std::snprintf(time, sizeof time, ", %.3g ms", std::chrono::duration<double, std::milli>(estimate).count());
+    return s + time + (measured ? "" : " (nominal)");
+}
+
+} // namespace wye

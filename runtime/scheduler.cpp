@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which piece goes next on a lane. Posted work cannot be overtaken, so the decision is taken as late as the
+// window allows, and background work is kept shallow in it.
+
+#include <algorithm>
+
+#include "engine.hpp"
+
+namespace wye::detail {
+
+namespace {
+
+constexpr std::size_t urgent = 0, background = 2;
+/// A sixteenth of the bytes is background's, whatever else wants to go.
+constexpr std::uint64_t background_share = 15;
+/// Bytes that an operation may have in a row while others of its priority wait.
+constexpr std::uint32_t burst_bytes = 256 * 1024;
+
+} // namespace
+
+bool engine::room(const lane& l, std::size_t p) const noexcept
+{
+    if (l.chunks == 0) return true;
+    if (l.chunks >= l.limits.window_chunks || l.bytes >= l.limits.window_bytes) return false;
+    if (p != background || l.background_chunks == 0) return true;
+    // Shallow in time, not in number: small pieces may be many.
+    return l.background_bytes < l.limits.background_chunks * l.limits.chunk_bytes &&
+           l.background_chunks < std::max(1u, l.limits.window_chunks / 2);
+}
+
+/// The priority whose turn it is, or `priority_count`.
+std::size_t engine::choose(const lane& l) const noexcept
+{
+    const bool later = l.waiting(background) && room(l, background);
+    if (later && l.owed >= background_share * l.limits.chunk_bytes) return background;
+    for (std::size_t p = urgent; p < background; ++p)
+        if (l.waiting(p)) return room(l, p) ? p : priority_count;
+    return later ? background : priority_count;
+}
+
+void engine::admit(lane& l, piece& p) noexcept
+{
+    p.at = &l;
+    ++l.chunks;
+    l.bytes += p.bytes;
+    l.meter.busy.begin();
+    if (p.op->priority == priority::background) {
+        ++l.background_chunks;
+        l.background_bytes += p.bytes;
+        l.owed = 0;
+    } else if (l.waiting(background)) {
+        l.owed += p.bytes;
+    }
+}
+
+void engine::leave(piece& p) noexcept
+{
+    lane& l = *p.at;
+    p.at = nullptr;
+    --l.chunks;
+    l.bytes -= p.bytes;
+    l.meter.busy.end();
+    if (p.op->priority == priority::background) {
+        --l.background_chunks;
+        l.background_bytes -= p.bytes;
+    }
+}
+
+/// The next piece, in the window; null when nothing may go now.
+piece* engine::next(lane& l) noexcept
+{
+    if (piece* p = l.resumed.pop()) return p;
+    for (;;) {
+        const std::size_t p = choose(l);
+        if (p == priority_count) return nullptr;
+        if (piece* made = l.ready[p].pop()) {
+            admit(l, *made);
+            return made;
+        }
+        leg& g = l.legs[p].front();
+        piece* made = cut(l, g);
+        if (!made) continue; // it waits elsewhere now, or had nothing to cut
+        admit(l, *made);
+        g.burst += static_cast<std::uint32_t>(made->bytes);
+        if (g.is_linked() && g.burst >= burst_bytes) {
+            g.burst = 0;
+            g.unlink();
+            l.legs[p].push_back(g);
+        }
+        if (made->stage == stage::sum_before) summing_.push(*made);
+        else return made;
+    }
+}
+
+std::size_t engine::pump(lane& l, turn t) noexcept
+{
+    std::size_t n = 0;
+    while (!l.refused) {
+        if (n != 0 && t.over()) break;
+        piece* p = next(l);
+        if (!p) break;
+        if (sampled(l.meter.operations, p->bytes)) p->began = stamp();
+        if (!l.by->submit(*p)) {
+            l.resumed.push_front(*p);
+            l.refused = true;
+            ++l.meter.refusals;
+            break;
+        }
+        l.posted = true;
+        ++l.out;
+        ++n;
+    }
+    return n;
+}
+
+} // namespace wye::detail

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <wye/memory.hpp>
+#include <wye/options.hpp>
+
+#include "operation.hpp"
+
+namespace wye::detail {
+
+/// The bounded pool that two-hop routes go through: equal buffers of one arena, and the legs that wait for one.
+/// Background work holds at most half of it, so that it cannot keep an urgent fetch waiting for a slow store.
+class staging {
+public:
+    staging(std::size_t bytes, std::size_t piece_bytes) noexcept;
+
+    bool made() const noexcept { return memory_ != nullptr; }
+    /// Takes the memory; `segment()` is then to be enlisted with the drivers.
+    void make(engine&, std::uint32_t kind);
+    class segment& segment() noexcept { return *memory_; }
+
+    /// A buffer, or -1.
+    std::int32_t take(priority) noexcept;
+    void give_back(std::int32_t, priority) noexcept;
+    /// `bytes` bytes of a buffer.
+    slice buffer(std::int32_t index, std::uint64_t bytes) const noexcept
+    {
+        return {memory_.get(), static_cast<std::uint64_t>(index) * piece_bytes_, bytes};
+    }
+
+    void wait(leg& l, priority p) noexcept { waiting_[static_cast<std::size_t>(p)].push_back(l); }
+    /// A leg that may now find a buffer, no longer waiting; null when there is none.
+    leg* next_waiting() noexcept;
+
+    std::size_t piece_bytes() const noexcept { return piece_bytes_; }
+    std::size_t bytes() const noexcept { return count_ * piece_bytes_; }
+    std::size_t in_use() const noexcept { return made() ? (count_ - free_.size()) * piece_bytes_ : 0; }
+
+private:
+    bool available(priority) const noexcept;
+
+    std::size_t piece_bytes_, count_;
+    std::size_t background_ = 0; // buffers that background work holds
+    arena arena_;
+    std::unique_ptr<class segment> memory_;
+    std::vector<std::int32_t> free_;
+    list<leg> waiting_[priority_count];
+};
+
+} // namespace wye::detail

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operations from `copy` to completion: checked, lined up in lanes, stopped, settled.
+
+#include <algorithm>
+
+#include <boost/asio/error.hpp>
+
+#include <wye/copy.hpp>
+#include <wye/progress.hpp>
+
+#include "engine.hpp"
+#include "ledger.hpp"
+
+namespace wye::detail {
+
+namespace {
+
+bool keeps_sums(tier t) noexcept { return t == tier::file || t == tier::block; }
+
+template <class T>
+T* allocate(loop& l, std::size_t n)
+{
+    T* first = static_cast<T*>(l.memory().allocate(n * sizeof(T)));
+    for (std::size_t i = 0; i < n; ++i) new (first + i) T{};
+    return first;
+}
+
+template <class T>
+void give_back(loop& l, T* first, std::size_t n) noexcept
+{
+    std::destroy_n(first, n);
+    l.memory().deallocate(first, n * sizeof(T));
+}
+
+void release(pending* p) noexcept
+{
+    auto* op = static_cast<operation*>(p);
+    loop& l = *op->on;
+    if (op->checks) give_back(l, op->checks, op->count);
+    if (op->legs && op->legs != &op->only) give_back(l, op->legs, op->leg_count);
+    if (op->extents != &op->one) give_back(l, op->extents, op->count);
+    full(l).operation_finished();
+    op->~operation();
+    l.memory().deallocate(op, sizeof(operation));
+}
+
+} // namespace
+
+operation::operation(wye::detail::loop& l, engine& e) noexcept : pending{l, &release}, by{&e}
+{
+    cancel = [](pending* p) noexcept {
+        auto* op = static_cast<operation*>(p);
+        if (!op->over) op->by->stop(*op, boost::asio::error::operation_aborted);
+    };
+    fire = [](timer* t) noexcept {
+        auto* op = static_cast<operation*>(t);
+        op->by->stop(*op, errc::deadline_missed);
+    };
+}
+
+operation* engine::make(std::size_t extents, const copy_options& o)
+{
+    auto* op = new (loop_.memory().allocate(sizeof(operation))) operation{loop_, *this};
+    loop_.operation_started();
+    op->count = static_cast<std::uint32_t>(extents);
+    op->extents = extents <= 1 ? &op->one : allocate<extent>(loop_, extents);
+    if (o.verify) op->checks = allocate<check>(loop_, extents);
+    op->priority = o.priority;
+    op->verify = o.verify;
+    op->status = o.status.size() >= extents ? o.status.data() : nullptr;
+    op->progress = o.progress;
+    if (!o.notify.empty()) op->notify = new std::string{o.notify};
+    if (o.deadline.count() > 0) op->when = loop_.now() + o.deadline;
+    return op;
+}
+
+/// Whether this can begin at all; resolves lengths, finds the route, and says what a check will expect.
+error_code engine::check_extent(operation& op, extent& x) noexcept
+{
+    if (!x.from || !x.to || !x.from->engine || !x.to->engine) return errc::invalid_slice;
+    if (x.from->engine != this || x.to->engine != this) return errc::other_runtime;
+    if (x.to->access == access::read_only) return errc::read_only;
+    const auto past = [](const segment& s, std::uint64_t offset, std::uint64_t length) {
+        return offset > s.length || length > s.length - offset;
+    };
+    if (x.length != slice::whole) {
+        if (past(*x.from, x.from_offset, x.length) || past(*x.to, x.to_offset, x.length)) return errc::out_of_range;
+    } else if (x.from->tier != tier::object || x.to->tier != tier::object) {
+        return errc::invalid_slice;
+    }
+    if (x.to->tier == tier::object && x.to_offset != 0) return errc::not_supported; // they are replaced whole
+    x.route = route_between(*x.from, *x.to);
+    if (x.route == no_route) return errc::no_route;
+
+    if (keeps_sums(x.to->tier) && x.to->sums) x.to->sums->forget(x.to_offset, x.length);
+    if (op.verify && keeps_sums(x.from->tier)) {
+        check& c = op.checks[&x - op.extents];
+        const auto sum = x.from->sums ? x.from->sums->find(x.from_offset, x.length) : std::nullopt;
+        if (!sum) return errc::unverified;
+        c.expected = *sum;
+        c.known = true;
+    }
+    return {};
+}
+
+/// Makes the operation's legs: extents that begin at the same lane queue together, and an object that has to be
+/// opened queues alone, so that it holds nobody up.
+void engine::line_up(operation& op) noexcept
+{
+    const auto alone = [&](const extent& x) { return must_open_source(x) || must_open_target(x); };
+    const auto lane_of = [&](const extent& x) { return routes_[x.route].first; };
+    extent* const x = op.extents;
+
+    bool uniform = true;
+    for (std::uint32_t i = 0; uniform && i < op.count; ++i)
+        uniform = x[i].at != phase::over && x[i].route == x[0].route && (op.count == 1 || !alone(x[i]));
+    if (uniform) {
+        op.legs = &op.only;
+        op.leg_count = 1;
+        op.only.op = &op;
+        op.only.end = op.count;
+        return queue(op.only);
+    }
+
+    const auto rank = [&](const extent& e) { return e.at == phase::over ? 2 : alone(e) ? 1 : 0; };
+    const auto order = [&](const extent& a, const extent& b) {
+        if (rank(a) != rank(b)) return rank(a) < rank(b);
+        if (rank(a) == 0 && lane_of(a) != lane_of(b)) return std::less<>{}(lane_of(a), lane_of(b));
+        return a.index < b.index;
+    };
+    if (op.checks) { // they lie beside each other, so the checks must follow
+        check* sorted = allocate<check>(loop_, op.count);
+        std::sort(x, x + op.count, order);
+        for (std::uint32_t i = 0; i < op.count; ++i) sorted[i] = op.checks[x[i].index];
+        give_back(loop_, op.checks, op.count);
+        op.checks = sorted;
+    } else {
+        std::sort(x, x + op.count, order);
+    }
+    const auto starts = [&](std::uint32_t i) {
+        return rank(x[i]) != 2 && (i == 0 || rank(x[i]) == 1 || lane_of(x[i]) != lane_of(x[i - 1]));
+    };
+    for (std::uint32_t i = 0; i < op.count; ++i) op.leg_count += starts(i);
+    if (op.leg_count == 0) return;
+    op.legs = allocate<leg>(loop_, op.leg_count);
+    leg* l = op.legs - 1;
+    for (std::uint32_t i = 0; i < op.count && rank(x[i]) != 2; ++i) {
+        if (starts(i)) {
+            ++l;
+            l->op = &op;
+            l->cursor = i;
+        }
+        l->end = i + 1;
+    }
+    for (std::uint32_t i = 0; i < op.leg_count; ++i) queue(op.legs[i]);
+}
+
+void engine::queue(leg& l) noexcept
+{
+    const operation& op = *l.op;
+    if (op.stopping || l.cursor == l.end) return;
+    routes_[op.extents[l.cursor].route].first->legs[static_cast<std::size_t>(op.priority)].push_back(l);
+}
+
+void engine::begin(operation& op) noexcept
+{
+    ++active_;
+    ++begun_;
+    operations_.push_back(op);
+    op.left = op.count;
+    std::uint64_t bytes = 0;
+    const extent* first = nullptr;
+    for (std::uint32_t i = 0; i < op.count; ++i) {
+        extent& x = op.extents[i];
+        const error_code e = check_extent(op, x);
+        if (op.status) op.status[x.index] = e;
+        if (e) {
+            if (!op.error) op.error = e;
+            x.failed = true;
+            x.at = phase::over;
+            --op.left;
+            continue;
+        }
+        if (!first) first = &x;
+        ++x.from->in_flight;
+        ++x.to->in_flight;
+        pair(x.from->tier, x.to->tier).busy.begin();
+        if (x.length != slice::whole) bytes += x.length;
+    }
+    if (op.progress) op.progress->begin(bytes);
+    if (op.left != 0 && sampled(begun_, bytes)) {
+        op.began = stamp();
+        op.from = first->from->tier;
+        op.to = first->to->tier;
+    }
+
+    if (op.error && !op.status) { // nothing has moved, and nothing will
+        op.stopping = true;
+        for (std::uint32_t i = 0; i < op.count; ++i)
+            if (op.extents[i].at != phase::over) close(op, op.extents[i], op.error);
+    }
+    if (op.left == 0) return finish(op);
+    if (op.when != steady::time_point{}) loop_.timers().add(op);
+    line_up(op);
+    loop_.nudge();
+}
+
+/// No more pieces. What is posted drains; the rest is settled now, and the operation with it if nothing is out.
+void engine::stop(operation& op, error_code e) noexcept
+{
+    if (op.over || op.stopping) return;
+    op.stopping = true;
+    if (!op.error) op.error = e;
+    for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
+    ++op.left; // so that it is not finished, and freed, under this function
+    sweep(op);
+    for (std::uint32_t i = 0; i < op.count; ++i) {
+        extent& x = op.extents[i];
+        if (x.at == phase::over) continue;
+        if (x.at < phase::moving || (x.at == phase::moving && x.cut != x.length)) x.failed = true;
+        settle(op, x);
+    }
+    if (--op.left == 0) finish(op);
+}
+
+/// Takes pieces that no driver has out of the queues.
+void engine::sweep(operation& op) noexcept
+{
+    const auto from = [&](fifo<piece>& queue) {
+        fifo<piece> kept, dropped;
+        while (piece* p = queue.pop()) (p->op == &op && p->stage != stage::session ? dropped : kept).push(*p);
+        queue = kept;
+        while (piece* p = dropped.pop()) drop(*p, op.error);
+    };
+    for (auto& l : lanes_) {
+        from(l->resumed);
+        for (auto& queue : l->ready) from(queue);
+    }
+    from(summing_);
+}
+
+void engine::fail(operation& op, extent& x, error_code e) noexcept
+{
+    x.failed = true;
+    if (op.status) {
+        if (!op.status[x.index]) op.status[x.index] = e;
+        if (!op.error) op.error = e;
+    } else {
+        stop(op, e);
+    }
+}
+
+/// Moves an extent on when none of its pieces is out: to its closing, or to its end.
+void engine::settle(operation& op, extent& x) noexcept
+{
+    if (x.out != 0 || x.at == phase::over) return;
+    const bool all_moved = x.at > phase::moving || (x.at == phase::moving && x.cut == x.length);
+    if (!x.failed && !all_moved) return;
+    if (!x.failed && !x.judged) {
+        x.judged = true;
+        if (const error_code bad = verdict(op, x)) {
+            ++x.out; // failing may stop the operation, which settles its extents: not this one, yet
+            fail(op, x, bad);
+            --x.out;
+        }
+    }
+    if (x.opened && x.opened->target_open) {
+        x.opened->target_open = false;
+        x.at = phase::closing_target;
+        return close_session(op, x, x.failed ? step::abandon : step::commit, false);
+    }
+    if (x.opened && x.opened->source_open) {
+        x.opened->source_open = false;
+        x.at = phase::closing_source;
+        return close_session(op, x, step::abandon, true);
+    }
+    error_code e;
+    if (x.failed) e = op.status && op.status[x.index] ? op.status[x.index] : op.error;
+    close(op, x, e);
+    if (op.left == 0) finish(op);
+}
+
+/// The end of an extent.
+void engine::close(operation& op, extent& x, error_code e) noexcept
+{
+    x.at = phase::over;
+    if (op.status && e) op.status[x.index] = e;
+    if (!e && op.verify && keeps_sums(x.to->tier)) {
+        if (!x.to->sums) x.to->sums = std::make_unique<ledger>();
+        x.to->sums->record(x.to_offset, x.length, op.checks[&x - op.extents].sum);
+    }
+    pair_meter& m = pair(x.from->tier, x.to->tier);
+    ++m.operations;
+    if (e) ++m.errors;
+    m.busy.end();
+    if (x.opened) {
+        loop_.memory().deallocate(x.opened, sizeof(sessions));
+        x.opened = nullptr;
+    }
+    for (segment* s : {x.from, x.to})
+        if (--s->in_flight == 0 && s->released) delete s;
+    --op.left;
+}
+
+void engine::finish(operation& op) noexcept
+{
+    op.over = true;
+    op.hook::unlink();
+    for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
+    loop_.timers().remove(op);
+    if (op.began) pair(op.from, op.to).latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
+    if (op.error == boost::asio::error::operation_aborted) ++cancelled_;
+    if (op.error == errc::deadline_missed) ++missed_;
+    if (op.notify) {
+        if (!op.error || op.moved) notifications_.deliver({name_, std::move(*op.notify), bool(op.error)});
+        delete op.notify;
+        op.notify = nullptr;
+    }
+    --active_;
+    op.complete();
+}
+
+namespace {
+
+engine* engine_of(const slice& a, const slice& b) noexcept
+{
+    if (a.of && a.of->engine) return a.of->engine;
+    return b.of ? b.of->engine : nullptr;
+}
+
+made refuse(engine* e, const error_code& why) noexcept { return {nullptr, e ? &e->loop() : nullptr, why}; }
+
+error_code unusable(engine* e) noexcept
+{
+    if (!e) return errc::invalid_slice;
+    if (!e->loop().here()) return errc::wrong_thread;
+    if (e->loop().shut()) return errc::shut_down;
+    return {};
+}
+
+void fill(extent& x, const slice& from, const slice& to, std::size_t index) noexcept
+{
+    x.from = from.of;
+    x.to = to.of;
+    x.from_offset = from.offset;
+    x.to_offset = to.offset;
+    x.index = static_cast<std::uint32_t>(index);
+    x.whole = from.length == slice::whole && from.of && from.of->tier == tier::object;
+    x.length = from.length == slice::whole ? to.length : from.length;
+}
+
+bool lengths_agree(const slice& from, const slice& to) noexcept
+{
+    return from.length == to.length || (from.length == slice::whole && from.of && from.of->tier == tier::object) ||
+           (to.length == slice::whole && to.of && to.of->tier == tier::object);
+}
+
+} // namespace
+
+made make_copy(const slice& from, const slice& to, const copy_options& o)
+{
+    engine* e = engine_of(from, to);
+    if (const error_code why = unusable(e)) return refuse(e, why);
+    if (!lengths_agree(from, to)) return refuse(e, errc::length_mismatch);
+    operation* op = e->make(1, o);
+    fill(op->one, from, to, 0);
+    return {op, op->on, {}};
+}
+
+made make_copy(std::span<const transfer> batch, const copy_options& o)
+{
+    if (batch.empty()) return {};
+    engine* e = nullptr;
+    for (const transfer& t : batch)
+        if ((e = engine_of(t.from, t.to))) break;
+    if (const error_code why = unusable(e)) return refuse(e, why);
+    for (const transfer& t : batch)
+        if (!lengths_agree(t.from, t.to)) return refuse(e, errc::length_mismatch);
+    operation* op = e->make(batch.size(), o);
+    for (std::size_t i = 0; i < batch.size(); ++i) fill(op->extents[i], batch[i].from, batch[i].to, i);
+    return {op, op->on, {}};
+}
+
+made make_copy(const selection& from, const selection& to, const copy_options& o)
+{
+    const std::size_t n = from.indices.size();
+    if (n == 0 && to.indices.empty()) return {};
+    const auto within = [](const selection& s) {
+        return s.side && std::all_of(s.indices.begin(), s.indices.end(), [&](auto i) { return i < s.side->size(); });
+    };
+    engine* e = from.side && from.side->size() ? (*from.side)[0].of->engine : nullptr;
+    if (const error_code why = unusable(e)) return refuse(e, why);
+    if (n != to.indices.size()) return refuse(e, errc::length_mismatch);
+    if (!within(from) || !within(to)) return refuse(e, errc::out_of_range);
+    const auto source = [&](std::size_t i) -> const slice& { return (*from.side)[from.indices[i]]; };
+    const auto target = [&](std::size_t i) -> const slice& { return (*to.side)[to.indices[i]]; };
+    for (std::size_t i = 0; i < n; ++i)
+        if (!lengths_agree(source(i), target(i))) return refuse(e, errc::length_mismatch);
+    operation* op = e->make(n, o);
+    for (std::size_t i = 0; i < n; ++i) fill(op->extents[i], source(i), target(i), i);
+    return {op, op->on, {}};
+}
+
+void begin_copy(pending* p) noexcept
+{
+    auto* op = static_cast<operation*>(p);
+    op->by->begin(*op);
+}
+
+} // namespace wye::detail
