@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Measures wye, and plain code on the same machine in the same run. See docs/performance.md.
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <boost/json/serialize.hpp>
+
+#include <options.hpp>
+
+#include "report.hpp"
+
+namespace {
+
+constexpr std::array suites{
+    perf::suite{"runtime", "what the loop, a copy and a batch cost, in time, memory and system calls", &perf::run_runtime},
+    perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
+    perf::suite{"pipeline", "routes of two hops against the slower hop alone", &perf::run_pipeline},
+};
+
+std::string usage()
+{
+    std::string text = "perf SUBCOMMAND [options]\n\n";
+    for (const perf::suite& s : suites)
+        text += "  " + std::string{s.name} + std::string(12 - s.name.size(), ' ') + std::string{s.what} + '\n';
+    return text + "\nratio is ours divided by raw: more is better where the unit is a rate (MB/s), less where it is\n"
+                  "a cost (ns, bytes). Both are medians of slices taken turn and turn about; the ratio is the median\n"
+                  "of the pairs' ratios.";
+}
+
+const perf::suite& find_suite(const std::vector<std::string>& words)
+{
+    if (words.size() != 1) throw samples::bad_usage{"one subcommand is needed; try --help"};
+    const auto it = std::ranges::find(suites, words[0], &perf::suite::name);
+    if (it == suites.end()) throw samples::bad_usage{"unknown subcommand '" + words[0] + "'; try --help"};
+    return *it;
+}
+
+void measure(int argc, char** argv)
+{
+    perf::settings s;
+    std::string against, json;
+    samples::options options{usage()};
+    options.add("against", against, "raw: measure plain code on the vendor's interface beside ours")
+        .add("check-raw", s.check_raw, "file: measure the plain code beside fio, too")
+        .add("seconds", s.seconds, "time for each case (2)")
+        .add("filter", s.filter, "only cases whose name contains this")
+        .add("json", json, "write the results to this file")
+        .add("directory", s.directory, "where test files are made (/var/tmp)")
+        .add("file-mib", s.file_mib, "size of each test file in MiB (512)");
+    const perf::suite& suite = find_suite(options.parse(argc, argv));
+    if (!against.empty() && against != "raw") throw samples::bad_usage{"--against knows only raw"};
+    s.command = suite.name;
+    s.against_raw = !against.empty() || s.check_raw;
+
+    std::ofstream out;
+    if (!json.empty()) {
+        out.open(json);
+        if (!out) throw std::runtime_error{"cannot write " + json};
+    }
+    perf::report report{s};
+    suite.run(s, report);
+    if (report.empty()) throw samples::bad_usage{"no case of " + s.command + " has '" + s.filter + "' in its name"};
+    if (!json.empty() && !(out << boost::json::serialize(report.to_json()) << '\n' << std::flush))
+        throw std::runtime_error{"cannot write " + json};
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    try {
+        measure(argc, argv);
+        return 0;
+    } catch (const samples::bad_usage& e) {
+        std::cerr << "perf: " << e.what() << '\n';
+        return 2;
+    } catch (const std::exception& e) {
+        std::cerr << "perf: " << e.what() << '\n';
+        return 1;
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/co_spawn.hpp>
+
+#include <unistd.h>
+
+#include <wye/wye.hpp>
+
+#include "report.hpp"
+#include "statistics.hpp"
+
+namespace perf {
+
+namespace asio = boost::asio;
+using namespace wye::literals;
+
+namespace {
+
+/// A device of a fixed rate. Pieces pass one after the other, each in its time, whether or not anyone looks.
+/// No bytes are moved: it takes only time.
+class throttled final : public wye::driver {
+public:
+    using accepts = bool (*)(const wye::slice& from, const wye::slice& to);
+    throttled(std::string_view name, double bytes_per_second, accepts a)
+        : name_{name}, rate_{bytes_per_second}, accepts_{a} {}
+
+    std::string_view name() const noexcept override { return name_; }
+    wye::limits limits() const noexcept override
+    {
+        wye::limits l;
+        l.chunk_bytes = 512_KiB;
+        l.window_chunks = 16;
+        l.window_bytes = 8_MiB;
+        l.bytes_per_second = rate_;
+        return l;
+    }
+    bool carries(const wye::slice& from, const wye::slice& to) const noexcept override { return accepts_(from, to); }
+    bool submit(wye::chunk& c) noexcept override
+    {
+        const double took = static_cast<double>(c.from.length) / rate_;
+        free_at_ = std::max(free_at_, clock::now()) + std::chrono::nanoseconds{static_cast<std::int64_t>(took * 1e9)};
+        c.scratch[0] = static_cast<std::uint64_t>(free_at_.time_since_epoch().count());
+        c.next = nullptr;
+        (first_ ? last_->next : first_) = &c;
+        last_ = &c;
+        return true;
+    }
+    std::size_t poll(wye::turn) noexcept override
+    {
+        const auto now = static_cast<std::uint64_t>(clock::now().time_since_epoch().count());
+        std::size_t n = 0;
+        for (; first_ && first_->scratch[0] <= now; ++n) {
+            wye::chunk& c = *first_;
+            first_ = c.next;
+            c.done();
+        }
+        return n;
+    }
+
+private:
+    std::string_view name_;
+    double rate_;
+    accepts accepts_;
+    clock::time_point free_at_{};
+    wye::chunk* first_ = nullptr;
+    wye::chunk* last_ = nullptr;
+};
+
+/// Copies `bytes` bytes in transfers of `each`, `at_once` of them under way.
+struct plan {
+    std::uint64_t bytes, each;
+    unsigned at_once;
+};
+
+/// Runs tasks of one agent, and times copies.
+class bench {
+public:
+    explicit bench(bool default_drivers) : agent_{rt_, "perf", options(default_drivers)} {}
+
+    wye::agent& agent() { return agent_; }
+
+    void run(wye::task<> t)
+    {
+        spawn(std::move(t));
+        rt_.run();
+    }
+    /// MB/s from the one to the other, each at least `plan.bytes` long.
+    double rate(wye::slice from, wye::slice to, const plan& p)
+    {
+        next_ = 0;
+        const auto begin = clock::now();
+        for (unsigned i = 0; i < p.at_once; ++i) spawn(copies(from, to, p));
+        rt_.run();
+        return static_cast<double>(p.bytes) / seconds_since(begin) / 1e6;
+    }
+
+private:
+    static wye::agent_options options(bool default_drivers)
+    {
+        wye::agent_options o;
+        o.default_drivers = default_drivers;
+        return o;
+    }
+    void spawn(wye::task<> t)
+    {
+        asio::co_spawn(rt_, std::move(t), [](std::exception_ptr e) {
+            if (e) std::rethrow_exception(e);
+        });
+    }
+    wye::task<> copies(wye::slice from, wye::slice to, plan p)
+    {
+        while (next_ < p.bytes) {
+            const std::uint64_t at = std::exchange(next_, next_ + p.each);
+            co_await wye::copy(from.sub(at, p.each), to.sub(at, p.each));
+        }
+    }
+
+    wye::runtime rt_;
+    wye::agent agent_;
+    std::uint64_t next_ = 0;
+};
+
+/// The route in one, and the slower of its hops alone.
+void compare(const std::string& name, const settings& s, report& r, bench& b, const plan& p, wye::slice from,
+             wye::slice between, wye::slice to)
+{
+    const auto slower_hop = [&] { return std::min(b.rate(from, between, p), b.rate(between, to, p)); };
+    b.rate(from, to, p);
+    const paired d = alternate(s.seconds, 5, [&] { return b.rate(from, to, p); }, slower_hop);
+    r.add({name, "MB/s", d.ours, d.raw, d.ratio, {}, "raw: the slower hop alone"});
+}
+
+// ---- Two devices of the same rate
+
+constexpr double throttle = 1e9;
+constexpr plan large{64_MiB, 64_MiB, 1}, small{64_MiB, 1_MiB, 8};
+
+bool is_dram(const wye::slice& s) { return s.tier() == wye::tier::dram; }
+bool is_vram(const wye::slice& s, std::int32_t device) { return s.tier() == wye::tier::vram && s.of->device == device; }
+
+struct three_regions {
+    wye::region source, between, target;
+};
+
+wye::task<> register_devices(wye::agent& agent, wye::arena& memory, three_regions& r)
+{
+    r.source = co_await agent.register_memory(wye::vram(memory.data(), memory.size(), 0));
+    r.between = co_await agent.register_memory(wye::dram(memory));
+    r.target = co_await agent.register_memory(wye::vram(memory.data(), memory.size(), 1));
+}
+
+void compare_throttled(const settings& s, report& r)
+{
+    if (!r.wants("pipeline/two_hops_equal") && !r.wants("pipeline/two_hops_equal/1MiB")) return;
+    wye::arena memory{64_MiB};
+    bench b{false};
+    b.agent().add(std::make_unique<throttled>("source", throttle, [](const wye::slice& from, const wye::slice& to) {
+        return is_vram(from, 0) && is_dram(to);
+    }));
+    b.agent().add(std::make_unique<throttled>("target", throttle, [](const wye::slice& from, const wye::slice& to) {
+        return is_dram(from) && is_vram(to, 1);
+    }));
+    three_regions regions;
+    b.run(register_devices(b.agent(), memory, regions));
+    const auto each = [&](const char* name, const plan& p) {
+        if (r.wants(name)) compare(name, s, r, b, p, regions.source, regions.between, regions.target);
+    };
+    each("pipeline/two_hops_equal", large);
+    each("pipeline/two_hops_equal/1MiB", small);
+}
+
+// ---- Real files
+
+constexpr plan file_plan{128_MiB, 16_MiB, 2};
+
+struct real_ends {
+    wye::region vram, dram;
+    wye::file source, target;
+};
+
+wye::task<> open_ends(wye::agent& agent, std::string directory, wye::arena& memory, real_ends& ends)
+{
+    const std::size_t half = memory.size() / 2;
+    ends.dram = co_await agent.register_memory(wye::dram(memory.data(), half));
+    ends.vram = co_await agent.register_memory(wye::vram(memory.data() + half, half));
+    wye::file_options options;
+    options.temporary = true;
+    options.preallocate = half;
+    const std::string path = directory + "/wye-perf-pipeline-" + std::to_string(::getpid());
+    ends.source = co_await agent.open_file(path + "-source", options);
+    ends.target = co_await agent.open_file(path + "-target", options);
+    co_await wye::copy(ends.dram, ends.source.at(0, half));
+    co_await wye::copy(ends.dram, ends.target.at(0, half));
+}
+
+void compare_files(const settings& s, report& r)
+{
+    const std::string to_vram = "pipeline/file_to_vram", to_file = "pipeline/vram_to_file", files = "pipeline/file_to_file";
+    if (!r.wants(to_vram) && !r.wants(to_file) && !r.wants(files)) return;
+    wye::arena memory{2 * file_plan.bytes};
+    bench b{true};
+    b.agent().add(wye::drivers::vram_standin());
+    real_ends ends;
+    b.run(open_ends(b.agent(), s.directory, memory, ends));
+    const wye::slice source = ends.source.at(0, file_plan.bytes), target = ends.target.at(0, file_plan.bytes);
+    if (r.wants(to_vram)) compare(to_vram, s, r, b, file_plan, source, ends.dram, ends.vram);
+    if (r.wants(to_file)) compare(to_file, s, r, b, file_plan, ends.vram, ends.dram, target);
+    if (r.wants(files)) compare(files, s, r, b, file_plan, source, ends.dram, target);
+}
+
+} // namespace
+
+void run_pipeline(const settings& s, report& r)
+{
+    compare_throttled(s, r);
+    compare_files(s, r);
+}
+
+} // namespace perf
