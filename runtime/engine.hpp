@@ -46,6 +46,7 @@ struct lane {
 struct route {
     lane* first = nullptr;
     lane* second = nullptr; ///< null when the first goes all the way
+    pair_meter* pair = nullptr;
 };
 
 /// What an agent is made of: operations, routes, lanes and staging, and the drivers below them.
@@ -78,7 +79,6 @@ public:
 
     // Operations (transfers.cpp).
     operation* make(std::size_t extents, const copy_options&);
-    error_code check_extent(operation&, extent&) noexcept;
     void begin(operation&) noexcept;
     void stop(operation&, error_code) noexcept;
 
@@ -110,7 +110,12 @@ private:
     bool busy_drivers() const noexcept;
 
     // transfers.cpp
+    errc check_extent(operation&, extent&) noexcept;
+    void check_all(operation&) noexcept;
+    void hold(operation&) noexcept;
+    void let_go(operation&) noexcept;
     void line_up(operation&) noexcept;
+    void line_up_apart(operation&) noexcept;
     void queue(leg&) noexcept;
     void settle(operation&, extent&) noexcept;
     void close(operation&, extent&, error_code) noexcept;
@@ -128,6 +133,7 @@ private:
 
     // pipeline.cpp
     piece* cut(lane&, leg&) noexcept;
+    piece* cut_simple(lane&, leg&) noexcept;
     piece* open_session(leg&, extent&, bool of_source) noexcept;
     void close_session(operation&, extent&, wye::step, bool of_source) noexcept;
     bool must_open_source(const extent&) const noexcept;
@@ -143,6 +149,7 @@ private:
     void summed(piece&) noexcept;
     void landed(piece&) noexcept;
     void drop(piece&, error_code) noexcept;
+    void settle_simple(operation&, extent&) noexcept;
     piece* make_piece(operation&, extent&) noexcept;
     void free(piece&) noexcept;
     void staging_freed() noexcept;

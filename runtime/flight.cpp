@@ -38,7 +38,7 @@ flight take_off(const made& m)
     auto shared = std::make_shared<flight_shared>();
     if (m.on) shared->over = std::make_shared<eventual<outcome>>(full(*m.on));
     if (m.op) {
-        m.op->emplace(landed{shared});
+        m.op->emplace<true>(landed{shared});
         begin_copy(m.op);
     } else if (shared->over && m.on->here()) {
         shared->over->set({m.error});

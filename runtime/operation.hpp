@@ -18,6 +18,7 @@ namespace wye::detail {
 class engine;
 struct lane;
 struct operation;
+struct pair_meter;
 
 namespace intrusive = boost::intrusive;
 using hook = intrusive::list_base_hook<intrusive::link_mode<intrusive::auto_unlink>>;
@@ -45,6 +46,7 @@ struct extent {
     std::uint16_t route = 0;
     phase at = phase::fresh;
     bool failed : 1 = false;
+    bool held : 1 = false;        ///< counted in its segments and in the pair's meter
     bool judged : 1 = false;      ///< its checksum has been looked at
     bool whole : 1 = false;       ///< the source is an object named without a length
 
@@ -65,7 +67,7 @@ struct leg : hook {
     operation* op = nullptr;
     std::uint32_t cursor = 0, end = 0; ///< extents not yet cut to the end
     std::uint32_t burst = 0;           ///< bytes since it last let others go first
-    std::uint32_t opening = 0;         ///< waits for an open that is under way
+    bool simple = false;               ///< straight over one hop, with nothing to open and nothing to sum
 };
 
 /// A copy under way. Its memory is the loop's, and its last moments (completion queued, handler called) need
@@ -80,6 +82,7 @@ struct operation final : pending, hook, timer {
     class wye::progress* progress = nullptr;
     std::string* notify = nullptr;
     engine* by;
+    pair_meter* meter = nullptr; ///< of the first extent, for the latency
     std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled
     std::uint32_t count = 0, left = 0; ///< extents, and those not over
     std::uint32_t leg_count = 0;
@@ -88,7 +91,6 @@ struct operation final : pending, hook, timer {
     bool stopping = false;       ///< no more pieces
     bool over = false;
     bool moved = false;          ///< a byte may have landed
-    tier from{}, to{};           ///< of the first extent, for the latency
     extent one;                  ///< most copies have no more than this
     leg only;
 };
@@ -110,7 +112,7 @@ struct piece final : chunk {
     std::uint32_t crc = 0;
     std::int32_t buffer = -1;    ///< staging buffer
     wye::detail::stage stage = stage::hop;
-    bool measured = false;
+    bool simple = false;         ///< of a simple leg
 };
 
 } // namespace wye::detail

@@ -22,7 +22,7 @@ bool is_storage(tier t) noexcept { return t == tier::file || t == tier::block ||
 
 piece* engine::make_piece(operation& op, extent& x) noexcept
 {
-    auto* p = new (loop_.memory().allocate(sizeof(piece))) piece{};
+    auto* p = new (loop_.memory().allocate(sizeof(piece))) piece; // not {}: that clears what members set anyway
     p->op = &op;
     p->of = &x;
     p->urgent = op.priority == priority::urgent;
@@ -62,9 +62,10 @@ bool engine::sums(const operation& op, const extent& x) const noexcept
 std::uint64_t engine::piece_size(const lane& l, const extent& x) const noexcept
 {
     const std::uint64_t left = x.length - x.cut;
-    std::uint64_t size = std::min(left, most(x));
+    std::uint64_t size = most(x);
+    if (left <= size) return left;
     const std::uint64_t unit = l.limits.alignment;
-    if (size < left && unit > 1) {
+    if (unit > 1) {
         // So that the pieces after this one begin where the device likes it.
         const std::uint64_t stored = is_storage(x.from->tier) ? x.from_offset : x.to_offset;
         const std::uint64_t end = (stored + x.cut + size) / unit * unit;
@@ -77,6 +78,7 @@ std::uint64_t engine::piece_size(const lane& l, const extent& x) const noexcept
 /// or is used up.
 piece* engine::cut(lane& l, leg& g) noexcept
 {
+    if (g.simple) return cut_simple(l, g);
     operation& op = *g.op;
     while (g.cursor != g.end && op.extents[g.cursor].at == phase::over) ++g.cursor;
     if (g.cursor == g.end) {
@@ -114,6 +116,31 @@ piece* engine::cut(lane& l, leg& g) noexcept
               ((!staged && is_object(*x.to)) || (x.whole && !(x.opened && x.opened->source_open)));
     const bool sum_first = !staged && sums(op, x) && !is_storage(x.from->tier);
     p->stage = staged ? stage::hop : sum_first ? stage::sum_before : stage::last_hop;
+    x.cut += p->bytes;
+    op.moved = true;
+    if (x.cut == x.length && ++g.cursor == g.end) g.unlink();
+    return p;
+}
+
+/// The same where there is nothing to open, to stage or to sum: memory to memory, memory to file and back.
+piece* engine::cut_simple(lane& l, leg& g) noexcept
+{
+    operation& op = *g.op;
+    extent& x = op.extents[g.cursor];
+    x.at = phase::moving;
+    if (x.length == 0 || x.failed) {
+        if (++g.cursor == g.end) g.unlink();
+        settle(op, x);
+        return nullptr;
+    }
+    piece* p = make_piece(op, x);
+    p->place = x.cut;
+    p->bytes = piece_size(l, x);
+    p->rail = l.rail;
+    p->from = {x.from, x.from_offset + x.cut, p->bytes};
+    p->to = {x.to, x.to_offset + x.cut, p->bytes};
+    p->stage = stage::last_hop;
+    p->simple = true;
     x.cut += p->bytes;
     op.moved = true;
     if (x.cut == x.length && ++g.cursor == g.end) g.unlink();
@@ -218,6 +245,7 @@ void engine::ended(piece& p, error_code e, std::size_t bytes) noexcept
     if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
     p.began = 0;
     leave(p);
+    if (p.simple && !e) return landed(p);
     if (p.stage == stage::session) return session_ended(p, e);
     if (e) return drop(p, e);
     advance(p);
@@ -300,9 +328,18 @@ void engine::landed(piece& p) noexcept
     operation& op = *p.op;
     extent& x = *p.of;
     op.bytes += p.bytes;
-    pair(x.from->tier, x.to->tier).bytes += p.bytes;
+    routes_[x.route].pair->bytes += p.bytes;
     if (op.progress) op.progress->add(p.bytes);
-    drop(p, {});
+    if (!p.simple || x.failed) return drop(p, {});
+    free(p);
+    settle_simple(op, x);
+}
+
+void engine::settle_simple(operation& op, extent& x) noexcept
+{
+    if (x.out != 0 || x.cut != x.length) return;
+    x.at = phase::over;
+    if (--op.left == 0) finish(op);
 }
 
 /// The end of a piece, with what it held given back.

@@ -81,7 +81,7 @@ bool progress_loop::anything_in_flight() const noexcept
 
 bool progress_loop::nothing_left() const noexcept
 {
-    return operations_ == 0 && ready_.empty() && work_.load(std::memory_order_acquire) <= 0 &&
+    return operations_ == 0 && !queued() && work_.load(std::memory_order_acquire) <= 0 &&
            !inbox_.load(std::memory_order_acquire);
 }
 
@@ -117,7 +117,7 @@ poll_result progress_loop::poll(duration budget)
         r.progress += progress;
     } while (bounded && progress != 0 && !t.over());
     std::vector<int> fds;
-    r.more = progress != 0 || !ready_.empty() ||
+    r.more = progress != 0 || queued() ||
              std::any_of(sources_.begin(), sources_.end(),
                          [&](const source* s) { return s->in_flight() && !s->descriptors(fds); });
     return r;
@@ -164,30 +164,10 @@ std::size_t progress_loop::take_inbox() noexcept
 
 std::size_t progress_loop::run_ready(turn t)
 {
-    // What handlers queue meanwhile waits for the next pass: a handler that re-posts itself starves nobody.
-    work_item end;
-    end.act = nullptr;
-    if (ready_.empty()) return 0;
-    ready_.push(end);
+    // What handlers queue meanwhile waits for the next pass: one that re-posts itself starves nobody.
+    if (batch_.empty()) std::swap(batch_, ready_);
     std::size_t n = 0;
-    struct restore { // an exception of a handler leaves the mark in the queue otherwise
-        progress_loop& l;
-        work_item& mark;
-        bool passed = false;
-        ~restore()
-        {
-            if (passed) return;
-            fifo<work_item> rest;
-            while (work_item* w = l.ready_.pop())
-                if (w != &mark) rest.push(*w);
-            l.ready_ = rest;
-        }
-    } guard{*this, end};
-    while (work_item* w = ready_.pop()) {
-        if (w == &end) {
-            guard.passed = true;
-            break;
-        }
+    while (work_item* w = batch_.pop()) {
         w->act(w, true);
         if (++n % handlers_per_look == 0 && t.over()) break;
     }
@@ -241,7 +221,7 @@ void progress_loop::sleep(clock::time_point until)
 {
     sleeping_.store(true, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    const bool something = !ready_.empty() || inbox_.load(std::memory_order_acquire) || stopped() || nothing_left();
+    const bool something = queued() || inbox_.load(std::memory_order_acquire) || stopped() || nothing_left();
     if (!something) {
         const auto next = timers_.empty() ? until : std::min(until, timers_.front().when);
         if (next != clock::time_point::max()) waits_->await(next);
@@ -283,7 +263,7 @@ void progress_loop::take_turn()
 
 void progress_loop::after_turn(bool progress)
 {
-    if (progress || !ready_.empty() || inbox_.load(std::memory_order_acquire)) {
+    if (progress || queued() || inbox_.load(std::memory_order_acquire)) {
         last_progress_ = {};
         return schedule_turn();
     }
@@ -339,7 +319,7 @@ void progress_loop::drop_ready() noexcept
             timers_.remove(t);
             t.fire(&t);
         }
-        work_item* w = ready_.pop();
+        work_item* w = batch_.empty() ? ready_.pop() : batch_.pop();
         if (!w) break;
         w->act(w, false);
     }

@@ -89,6 +89,7 @@ private:
     std::size_t fire_timers() noexcept;
     bool anything_in_flight() const noexcept;
     bool nothing_left() const noexcept;
+    bool queued() const noexcept { return !batch_.empty() || !ready_.empty(); }
     void wait(clock::time_point since, clock::time_point until);
     bool can_sleep(bool& fd_only) noexcept;
     void sleep(clock::time_point until);
@@ -101,6 +102,7 @@ private:
     std::unique_ptr<descriptor_waits> waits_;
     idle_policy idle_;
     boost::asio::detail::thread_info_base frames_; // where Asio recycles coroutine frames
+    fifo<work_item> batch_; // what was ready when this pass began
     timer_heap timers_;
     std::vector<source*> sources_;
     std::size_t operations_ = 0;

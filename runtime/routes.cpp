@@ -46,19 +46,21 @@ lane* engine::carrier(const slice& from, const slice& to) noexcept
 std::uint16_t engine::find_route(const segment& from, const segment& to)
 {
     const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
-    route r{carrier(a, b), nullptr};
+    route r{carrier(a, b), nullptr, nullptr};
     if (!r.first) {
         segment memory{tier::dram};
         const slice between{&memory, 0, 0};
-        r = {carrier(a, between), carrier(between, b)};
+        r = {carrier(a, between), carrier(between, b), nullptr};
         if (!r.first || !r.second) return no_route;
         if (!staging_.made()) {
             staging_.make(*this, kind_of(memory));
             for (auto& d : drivers_) d->enlist(staging_.segment(), [](error_code) {});
         }
     }
+    r.pair = &pair(from.tier, to.tier);
     for (std::size_t i = 0; i < routes_.size(); ++i)
-        if (routes_[i].first == r.first && routes_[i].second == r.second) return static_cast<std::uint16_t>(i);
+        if (routes_[i].first == r.first && routes_[i].second == r.second && routes_[i].pair == r.pair)
+            return static_cast<std::uint16_t>(i);
     routes_.push_back(r);
     return static_cast<std::uint16_t>(routes_.size() - 1);
 }

@@ -16,6 +16,15 @@ namespace wye::detail {
 namespace {
 
 bool keeps_sums(tier t) noexcept { return t == tier::file || t == tier::block; }
+bool is_object(const segment& s) noexcept { return s.tier == tier::object; }
+
+bool within(const extent& x) noexcept
+{
+    const auto in = [&](const segment& s, std::uint64_t offset) {
+        return offset <= s.length && x.length <= s.length - offset;
+    };
+    return in(*x.from, x.from_offset) && in(*x.to, x.to_offset);
+}
 
 template <class T>
 T* allocate(loop& l, std::size_t n)
@@ -74,19 +83,16 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     return op;
 }
 
-/// Whether this can begin at all; resolves lengths, finds the route, and says what a check will expect.
-error_code engine::check_extent(operation& op, extent& x) noexcept
+/// Whether this can begin at all; resolves the route, and says what a check will expect.
+errc engine::check_extent(operation& op, extent& x) noexcept
 {
     if (!x.from || !x.to || !x.from->engine || !x.to->engine) return errc::invalid_slice;
     if (x.from->engine != this || x.to->engine != this) return errc::other_runtime;
     if (x.to->access == access::read_only) return errc::read_only;
-    const auto past = [](const segment& s, std::uint64_t offset, std::uint64_t length) {
-        return offset > s.length || length > s.length - offset;
-    };
-    if (x.length != slice::whole) {
-        if (past(*x.from, x.from_offset, x.length) || past(*x.to, x.to_offset, x.length)) return errc::out_of_range;
-    } else if (x.from->tier != tier::object || x.to->tier != tier::object) {
-        return errc::invalid_slice;
+    if (x.length == slice::whole) {
+        if (x.from->tier != tier::object || x.to->tier != tier::object) return errc::invalid_slice;
+    } else if (!within(x)) {
+        return errc::out_of_range;
     }
     if (x.to->tier == tier::object && x.to_offset != 0) return errc::not_supported; // they are replaced whole
     x.route = route_between(*x.from, *x.to);
@@ -103,39 +109,103 @@ error_code engine::check_extent(operation& op, extent& x) noexcept
     return {};
 }
 
-/// Makes the operation's legs: extents that begin at the same lane queue together, and an object that has to be
-/// opened queues alone, so that it holds nobody up.
+/// Checks every extent. One that lies between the same segments as the one before it, which is how pages come,
+/// needs only its bounds looked at.
+void engine::check_all(operation& op) noexcept
+{
+    const extent* before = nullptr;
+    for (std::uint32_t i = 0; i < op.count; ++i) {
+        extent& x = op.extents[i];
+        const bool alike = before && x.from == before->from && x.to == before->to && x.length != slice::whole;
+        errc e{};
+        if (!alike) e = check_extent(op, x);
+        else if (!within(x)) e = errc::out_of_range;
+        else x.route = before->route;
+
+        if (op.status) op.status[x.index] = e == errc{} ? error_code{} : make_error_code(e);
+        if (e != errc{}) {
+            if (!op.error) op.error = e;
+            x.failed = true;
+            x.at = phase::over;
+            --op.left;
+            continue;
+        }
+        const bool plain = !op.verify && x.from->tier != tier::object && x.to->tier != tier::object && !x.to->sums;
+        before = plain ? &x : nullptr;
+    }
+}
+
+/// From here on the segments may not go: one count for each run of extents between the same two.
+void engine::hold(operation& op) noexcept
+{
+    const extent* before = nullptr;
+    for (std::uint32_t i = 0; i < op.count; ++i) {
+        extent& x = op.extents[i];
+        if (x.at == phase::over) continue;
+        if (before && before->from == x.from && before->to == x.to) continue;
+        before = &x;
+        x.held = true;
+        ++x.from->in_flight;
+        ++x.to->in_flight;
+        routes_[x.route].pair->busy.begin();
+    }
+}
+
+void engine::let_go(operation& op) noexcept
+{
+    pair_meter* meter = nullptr;
+    for (std::uint32_t i = 0; i < op.count; ++i) {
+        extent& x = op.extents[i];
+        if (x.held) {
+            meter = routes_[x.route].pair;
+            meter->busy.end();
+            for (segment* s : {x.from, x.to})
+                if (--s->in_flight == 0 && s->released) delete s;
+        }
+        if (meter) {
+            ++meter->operations;
+            meter->errors += x.failed;
+        }
+    }
+}
+
+/// Makes the operation's legs: extents that begin at the same lane queue together.
 void engine::line_up(operation& op) noexcept
+{
+    const extent* const x = op.extents;
+    const route& r = routes_[x->route];
+    const auto alone = [&](const extent& e) { return must_open_source(e) || must_open_target(e); };
+    const bool objects = is_object(*x->from) || is_object(*x->to);
+    bool uniform = true;
+    for (std::uint32_t i = 0; uniform && i < op.count; ++i)
+        uniform = x[i].at != phase::over && x[i].route == x->route && (op.count == 1 || !objects || !alone(x[i]));
+    if (!uniform) return line_up_apart(op);
+    op.legs = &op.only;
+    op.leg_count = 1;
+    op.only.op = &op;
+    op.only.end = op.count;
+    op.only.simple = !r.second && !objects && !op.verify;
+    queue(op.only);
+}
+
+/// The same for extents of several kinds. An object that has to be opened queues alone, so that it holds nobody up.
+void engine::line_up_apart(operation& op) noexcept
 {
     const auto alone = [&](const extent& x) { return must_open_source(x) || must_open_target(x); };
     const auto lane_of = [&](const extent& x) { return routes_[x.route].first; };
     extent* const x = op.extents;
-
-    bool uniform = true;
-    for (std::uint32_t i = 0; uniform && i < op.count; ++i)
-        uniform = x[i].at != phase::over && x[i].route == x[0].route && (op.count == 1 || !alone(x[i]));
-    if (uniform) {
-        op.legs = &op.only;
-        op.leg_count = 1;
-        op.only.op = &op;
-        op.only.end = op.count;
-        return queue(op.only);
-    }
-
     const auto rank = [&](const extent& e) { return e.at == phase::over ? 2 : alone(e) ? 1 : 0; };
     const auto order = [&](const extent& a, const extent& b) {
         if (rank(a) != rank(b)) return rank(a) < rank(b);
         if (rank(a) == 0 && lane_of(a) != lane_of(b)) return std::less<>{}(lane_of(a), lane_of(b));
         return a.index < b.index;
     };
-    if (op.checks) { // they lie beside each other, so the checks must follow
+    std::sort(x, x + op.count, order);
+    if (op.checks) { // they lie beside the extents
         check* sorted = allocate<check>(loop_, op.count);
-        std::sort(x, x + op.count, order);
         for (std::uint32_t i = 0; i < op.count; ++i) sorted[i] = op.checks[x[i].index];
         give_back(loop_, op.checks, op.count);
         op.checks = sorted;
-    } else {
-        std::sort(x, x + op.count, order);
     }
     const auto starts = [&](std::uint32_t i) {
         return rank(x[i]) != 2 && (i == 0 || rank(x[i]) == 1 || lane_of(x[i]) != lane_of(x[i - 1]));
@@ -168,40 +238,26 @@ void engine::begin(operation& op) noexcept
     ++begun_;
     operations_.push_back(op);
     op.left = op.count;
-    std::uint64_t bytes = 0;
-    const extent* first = nullptr;
-    for (std::uint32_t i = 0; i < op.count; ++i) {
-        extent& x = op.extents[i];
-        const error_code e = check_extent(op, x);
-        if (op.status) op.status[x.index] = e;
-        if (e) {
-            if (!op.error) op.error = e;
-            x.failed = true;
-            x.at = phase::over;
-            --op.left;
-            continue;
-        }
-        if (!first) first = &x;
-        ++x.from->in_flight;
-        ++x.to->in_flight;
-        pair(x.from->tier, x.to->tier).busy.begin();
-        if (x.length != slice::whole) bytes += x.length;
-    }
-    if (op.progress) op.progress->begin(bytes);
-    if (op.left != 0 && sampled(begun_, bytes)) {
-        op.began = stamp();
-        op.from = first->from->tier;
-        op.to = first->to->tier;
-    }
-
+    check_all(op);
     if (op.error && !op.status) { // nothing has moved, and nothing will
         op.stopping = true;
-        for (std::uint32_t i = 0; i < op.count; ++i)
-            if (op.extents[i].at != phase::over) close(op, op.extents[i], op.error);
+        op.left = 0;
     }
     if (op.left == 0) return finish(op);
+
+    const extent* first = op.extents;
+    while (first->at == phase::over) ++first;
+    op.meter = routes_[first->route].pair;
+    std::uint64_t bytes = 0;
+    if (op.progress || op.count == 1) {
+        for (std::uint32_t i = 0; i < op.count; ++i)
+            if (op.extents[i].at != phase::over && op.extents[i].length != slice::whole) bytes += op.extents[i].length;
+        if (op.progress) op.progress->begin(bytes);
+    }
+    if (op.count > 1 || sampled(begun_, bytes)) op.began = stamp();
     if (op.when != steady::time_point{}) loop_.timers().add(op);
     line_up(op);
+    hold(op);
     loop_.nudge();
 }
 
@@ -289,16 +345,10 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
         if (!x.to->sums) x.to->sums = std::make_unique<ledger>();
         x.to->sums->record(x.to_offset, x.length, op.checks[&x - op.extents].sum);
     }
-    pair_meter& m = pair(x.from->tier, x.to->tier);
-    ++m.operations;
-    if (e) ++m.errors;
-    m.busy.end();
     if (x.opened) {
         loop_.memory().deallocate(x.opened, sizeof(sessions));
         x.opened = nullptr;
     }
-    for (segment* s : {x.from, x.to})
-        if (--s->in_flight == 0 && s->released) delete s;
     --op.left;
 }
 
@@ -308,7 +358,8 @@ void engine::finish(operation& op) noexcept
     op.hook::unlink();
     for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
     loop_.timers().remove(op);
-    if (op.began) pair(op.from, op.to).latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
+    if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
+    let_go(op);
     if (op.error == boost::asio::error::operation_aborted) ++cancelled_;
     if (op.error == errc::deadline_missed) ++missed_;
     if (op.notify) {

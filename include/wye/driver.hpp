@@ -39,7 +39,7 @@ struct chunk {
     std::uint64_t checksum = 0;       ///< see `has_checksum`
     bool has_checksum = false;        ///< writing an object (`sole`, `commit`): keep `checksum` (CRC32C) with it;
                                       ///< reading: the driver gives back what was kept, if it reads from the start
-    std::uint64_t scratch[3] = {};    ///< the driver's, between `submit` and `done`
+    std::uint64_t scratch[3];         ///< the driver's, between `submit` and `done`
 
     /// Ends the loan: `bytes` arrived, or none of it can be relied on. Fewer bytes than asked without an
     /// error is a short transfer: the runtime asks again for the rest, and takes 0 for the end of the source.

@@ -42,22 +42,24 @@ struct is_task<boost::asio::awaitable<T, Executor>> : std::true_type {
 template <class T>
 using nothing_for_void = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
+template <class... Args>
+struct result_of_args {
+    using type = std::tuple<std::decay_t<Args>...>;
+};
+template <>
+struct result_of_args<> {
+    using type = std::monostate;
+};
+template <class T>
+struct result_of_args<T> {
+    using type = std::decay_t<T>;
+};
 template <class Signature>
 struct result_of_signature;
 template <class R, class... Args>
-struct result_of_signature<R(boost::system::error_code, Args...)> : result_of_signature<R(Args...)> {};
-template <class R>
-struct result_of_signature<R()> {
-    using type = std::monostate;
-};
-template <class R, class T>
-struct result_of_signature<R(T)> {
-    using type = std::decay_t<T>;
-};
-template <class R, class T, class U, class... Args>
-struct result_of_signature<R(T, U, Args...)> {
-    using type = std::tuple<std::decay_t<T>, std::decay_t<U>, std::decay_t<Args>...>;
-};
+struct result_of_signature<R(Args...)> : result_of_args<Args...> {};
+template <class R, class... Args>
+struct result_of_signature<R(boost::system::error_code, Args...)> : result_of_args<Args...> {};
 
 template <class Operand, bool = is_task<Operand>::value>
 struct operand_result {

@@ -28,11 +28,11 @@ void begin_copy(pending*) noexcept;
 made make_sleep(loop&, duration);
 void begin_sleep(pending*) noexcept;
 
-template <class Handler>
+template <bool Counted, class Handler>
 void launch(const made& m, void (*begin)(pending*) noexcept, Handler&& h)
 {
-    if (!m.op) return fail_later(m.on, std::forward<Handler>(h), m.error);
-    m.op->emplace(std::forward<Handler>(h));
+    if (!m.op) return fail_later<Counted>(m.on, std::forward<Handler>(h), m.error);
+    m.op->emplace<Counted>(std::forward<Handler>(h));
     begin(m.op);
 }
 
@@ -45,7 +45,7 @@ struct initiate_copy {
     template <class Handler>
     void operator()(Handler&& h) &&
     {
-        launch(make_copy(from, to, options), &begin_copy, std::forward<Handler>(h));
+        launch<true>(make_copy(from, to, options), &begin_copy, std::forward<Handler>(h));
     }
 };
 
@@ -55,7 +55,7 @@ struct initiate_batch {
     template <class Handler>
     void operator()(Handler&& h) &&
     {
-        launch(make_copy(batch, options), &begin_copy, std::forward<Handler>(h));
+        launch<true>(make_copy(batch, options), &begin_copy, std::forward<Handler>(h));
     }
 };
 
@@ -65,7 +65,7 @@ struct initiate_selection {
     template <class Handler>
     void operator()(Handler&& h) &&
     {
-        launch(make_copy(from, to, options), &begin_copy, std::forward<Handler>(h));
+        launch<true>(make_copy(from, to, options), &begin_copy, std::forward<Handler>(h));
     }
 };
 
@@ -75,7 +75,7 @@ struct initiate_sleep {
     template <class Handler>
     void operator()(Handler&& h) &&
     {
-        launch(make_sleep(on, time), &begin_sleep, std::forward<Handler>(h));
+        launch<false>(make_sleep(on, time), &begin_sleep, std::forward<Handler>(h));
     }
 };
 

@@ -28,7 +28,8 @@ struct pending : work_item {
 
     explicit pending(detail::loop& l, void (*release)(pending*) noexcept) noexcept : on{&l}, free{release} {}
 
-    template <class Handler>
+    /// `Counted`: the handler takes the byte count too.
+    template <bool Counted, class Handler>
     void emplace(Handler&& h);
 
     /// Queues the completion.
@@ -48,20 +49,20 @@ struct canceller {
     void operator()(boost::asio::cancellation_type) const noexcept { target->cancel(target); }
 };
 
-template <class Handler>
-void invoke(Handler&& h, const error_code& e, std::size_t n)
+template <bool Counted, class Handler>
+void invoke(Handler&& h, const error_code& e, [[maybe_unused]] std::size_t n)
 {
-    if constexpr (std::is_invocable_v<Handler&&, error_code, std::size_t>) std::forward<Handler>(h)(e, n);
+    if constexpr (Counted) std::forward<Handler>(h)(e, n);
     else std::forward<Handler>(h)(e);
 }
 
 /// `Handler` calls its function with a result that it carries, on whatever executor it is handed to.
-template <class Handler>
+template <bool Counted, class Handler>
 struct bound_result {
     using executor_type = boost::asio::associated_executor_t<Handler>;
     executor_type get_executor() const noexcept { return boost::asio::get_associated_executor(handler); }
 
-    void operator()() { invoke(std::move(handler), error, bytes); }
+    void operator()() { invoke<Counted>(std::move(handler), error, bytes); }
 
     Handler handler;
     error_code error;
@@ -69,14 +70,14 @@ struct bound_result {
 };
 
 /// A handler at home on the operation's own loop.
-template <class Handler>
+template <bool Counted, class Handler>
 struct home_handler {
     Handler handler;
-    void operator()(const error_code& e, std::size_t n) { invoke(std::move(handler), e, n); }
+    void operator()(const error_code& e, std::size_t n) { invoke<Counted>(std::move(handler), e, n); }
 };
 
 /// A handler of another executor, which is kept busy until the handler has been handed to it.
-template <class Handler>
+template <bool Counted, class Handler>
 struct foreign_handler {
     using tracked = std::decay_t<decltype(boost::asio::prefer(
         std::declval<boost::asio::associated_executor_t<Handler, executor>>(),
@@ -85,7 +86,7 @@ struct foreign_handler {
     tracked guard;
     void operator()(const error_code& e, std::size_t n)
     {
-        boost::asio::dispatch(guard, bound_result<Handler>{std::move(handler), e, n});
+        boost::asio::dispatch(guard, bound_result<Counted, Handler>{std::move(handler), e, n});
     }
 };
 
@@ -135,7 +136,7 @@ bool at_home(const Executor& e, const loop& l) noexcept
     }
 }
 
-template <class Handler>
+template <bool Counted, class Handler>
 void pending::emplace(Handler&& h)
 {
     using H = std::decay_t<Handler>;
@@ -145,24 +146,24 @@ void pending::emplace(Handler&& h)
     }
     const auto where = boost::asio::get_associated_executor(h, executor{*on});
     if (at_home(where, *on)) {
-        keep<home_handler<H>>(*this, std::forward<Handler>(h));
+        keep<home_handler<Counted, H>>(*this, std::forward<Handler>(h));
     } else {
         auto guard = boost::asio::prefer(where, boost::asio::execution::outstanding_work.tracked);
-        keep<foreign_handler<H>>(*this, std::forward<Handler>(h), std::move(guard));
+        keep<foreign_handler<Counted, H>>(*this, std::forward<Handler>(h), std::move(guard));
     }
 }
 
 /// Completes a handler for which no operation could be made, never from inside the call.
-template <class Handler>
+template <bool Counted, class Handler>
 void fail_later(loop* l, Handler&& h, const error_code& e)
 {
     using H = std::decay_t<Handler>;
     if (l) {
         const auto where = boost::asio::get_associated_executor(h, executor{*l});
-        boost::asio::post(where, bound_result<H>{std::forward<Handler>(h), e, 0});
+        boost::asio::post(where, bound_result<Counted, H>{std::forward<Handler>(h), e, 0});
     } else {
         const auto where = boost::asio::get_associated_executor(h);
-        boost::asio::post(where, bound_result<H>{std::forward<Handler>(h), e, 0});
+        boost::asio::post(where, bound_result<Counted, H>{std::forward<Handler>(h), e, 0});
     }
 }
 
