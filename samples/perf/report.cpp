@@ -16,7 +16,8 @@ std::string text(const std::optional<double>& v)
 {
     if (!v) return "-";
     std::ostringstream out;
-    out << std::fixed << std::setprecision(*v != 0 && *v < 10 ? 2 : *v < 1000 ? 1 : 0) << *v;
+    const bool whole = *v == static_cast<double>(static_cast<long long>(*v));
+    out << std::fixed << std::setprecision(whole || *v >= 1000 ? 0 : *v < 10 ? 2 : 1) << *v;
     return out.str();
 }
 
@@ -30,8 +31,8 @@ bool is_void(const result& r) { return r.raw_over_tool && *r.raw_over_tool < 0.9
 void print_line(const std::string& name, const std::string& ours, const std::string& raw, const std::string& ratio,
                 const std::string& unit, const std::string& note)
 {
-    std::cout << std::left << std::setw(44) << name << std::right << std::setw(10) << ours << std::setw(10) << raw
-              << std::setw(8) << ratio << "  " << std::left << std::setw(12) << unit << note << std::endl;
+    std::cout << std::left << std::setw(56) << name << std::right << std::setw(10) << ours << std::setw(10) << raw
+              << std::setw(8) << ratio << "  " << std::left << std::setw(7) << unit << note << std::endl;
 }
 
 } // namespace
