@@ -80,7 +80,7 @@ driver& engine::add(std::unique_ptr<driver> d)
         lanes_.push_back(std::move(l));
     }
     drivers_.push_back(std::move(d));
-    std::fill(by_kinds_.begin(), by_kinds_.end(), no_route); // there may be a better way now
+    std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
         if (s->base) drivers_.back()->enlist(*s, [](error_code) {});
     return *drivers_.back();

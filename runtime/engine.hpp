@@ -37,9 +37,15 @@ struct lane {
     fifo<piece> resumed;                 ///< in the window already, to be posted (again)
     fifo<piece> ready[priority_count];   ///< second hops and sessions
     list<leg> legs[priority_count];      ///< operations to cut from
+    leg* streak = nullptr;               ///< a simple leg that goes on being cut from, within one pump
+    std::size_t streak_priority = 0;
     driver_meter meter;
 
     bool waiting(std::size_t p) const noexcept { return !ready[p].empty() || !legs[p].empty(); }
+    bool anything_waiting() const noexcept
+    {
+        return !resumed.empty() || waiting(0) || waiting(1) || waiting(2);
+    }
 };
 
 /// How bytes get from one kind of segment to another: by one driver, or by two with staging between.
@@ -47,6 +53,7 @@ struct route {
     lane* first = nullptr;
     lane* second = nullptr; ///< null when the first goes all the way
     pair_meter* pair = nullptr;
+    bool simple = false;    ///< one hop, and no objects
 };
 
 /// What an agent is made of: operations, routes, lanes and staging, and the drivers below them.
@@ -72,9 +79,12 @@ public:
     void dismiss(segment&) noexcept;
 
     // Routes (routes.cpp).
-    static constexpr std::uint16_t no_route = 0xffff;
-    std::uint16_t route_between(const segment& from, const segment& to);
-    const route& at(std::uint16_t r) const noexcept { return routes_[r]; }
+    /// Null when there is none.
+    const route* route_between(const segment& from, const segment& to)
+    {
+        const route* known = by_kinds_[from.kind * kinds_.size() + to.kind];
+        return known ? known : learn_route(from, to);
+    }
     route_plan explain(const slice& from, const slice& to);
 
     // Operations (transfers.cpp).
@@ -83,7 +93,7 @@ public:
     void stop(operation&, error_code) noexcept;
 
     // Pieces (pipeline.cpp).
-    void ended(piece&, error_code, std::size_t bytes) noexcept;
+    void ended(piece&, const error_code&, std::size_t bytes) noexcept;
 
     // source
     std::size_t poll(turn) noexcept override;
@@ -105,7 +115,8 @@ private:
         driver* home;
     };
     std::uint32_t kind_of(const segment&);
-    std::uint16_t find_route(const segment& from, const segment& to);
+    const route* learn_route(const segment& from, const segment& to);
+    const route* find_route(const segment& from, const segment& to);
     lane* carrier(const slice& from, const slice& to) noexcept;
     bool busy_drivers() const noexcept;
 
@@ -114,6 +125,7 @@ private:
     void check_all(operation&) noexcept;
     void hold(operation&) noexcept;
     void let_go(operation&) noexcept;
+    void begin_simple(operation&) noexcept;
     void line_up(operation&) noexcept;
     void line_up_apart(operation&) noexcept;
     void queue(leg&) noexcept;
@@ -128,7 +140,10 @@ private:
     piece* next(lane&) noexcept;
     std::size_t choose(const lane&) const noexcept;
     bool room(const lane&, std::size_t p) const noexcept;
+    piece* cut_admitted(lane&, leg&, std::size_t p) noexcept;
     void admit(lane&, piece&) noexcept;
+    bool post(lane&, piece&) noexcept;
+    bool post_at_once(lane&, leg&) noexcept;
     void leave(piece&) noexcept;
 
     // pipeline.cpp
@@ -144,12 +159,12 @@ private:
     void advance(piece&) noexcept;
     void second_hop(piece&) noexcept;
     void session_ended(piece&, error_code) noexcept;
-    bool resume_short(piece&, error_code&, std::size_t bytes) noexcept;
+    bool resume_short(piece&, std::size_t bytes) noexcept;
+    void ended_simple(piece&, lane&) noexcept;
     std::size_t sum(turn) noexcept;
     void summed(piece&) noexcept;
     void landed(piece&) noexcept;
     void drop(piece&, error_code) noexcept;
-    void settle_simple(operation&, extent&) noexcept;
     piece* make_piece(operation&, extent&) noexcept;
     void free(piece&) noexcept;
     void staging_freed() noexcept;
@@ -161,7 +176,7 @@ private:
     std::vector<std::unique_ptr<lane>> lanes_;
     std::vector<segment*> segments_;
     std::vector<kind> kinds_;
-    std::vector<std::uint16_t> by_kinds_; ///< routes, by from-kind * kinds + to-kind
+    std::vector<const route*> by_kinds_; ///< by from-kind * kinds + to-kind
     std::deque<route> routes_;
     staging staging_;
     notifications notifications_;

@@ -18,12 +18,15 @@ namespace wye::detail {
 class engine;
 struct lane;
 struct operation;
+struct route;
 struct pair_meter;
 
 namespace intrusive = boost::intrusive;
 using hook = intrusive::list_base_hook<intrusive::link_mode<intrusive::auto_unlink>>;
 template <class T>
 using list = intrusive::list<T, intrusive::constant_time_size<false>>;
+
+inline bool is_object(const segment& s) noexcept { return s.tier == tier::object; }
 
 /// Where a transfer of a batch is. Objects that need more than one piece are opened before and closed after.
 enum class phase : std::uint8_t { fresh, opening_source, opening_target, moving, closing_target, closing_source, over };
@@ -41,9 +44,9 @@ struct extent {
     std::uint64_t from_offset = 0, to_offset = 0, length = 0;
     std::uint64_t cut = 0;        ///< bytes that pieces were made for
     sessions* opened = nullptr;
+    const detail::route* route = nullptr;
     std::uint32_t out = 0;        ///< pieces that have not ended
     std::uint32_t index = 0;      ///< in the caller's list
-    std::uint16_t route = 0;
     phase at = phase::fresh;
     bool failed : 1 = false;
     bool held : 1 = false;        ///< counted in its segments and in the pair's meter
@@ -53,7 +56,7 @@ struct extent {
     slice source() const noexcept { return {from, from_offset, length}; }
     slice target() const noexcept { return {to, to_offset, length}; }
 };
-static_assert(sizeof(extent) <= 72);
+static_assert(sizeof(extent) <= 80);
 
 /// The running checksum of an extent under `verify`.
 struct check {
@@ -91,6 +94,7 @@ struct operation final : pending, hook, timer {
     bool stopping = false;       ///< no more pieces
     bool over = false;
     bool moved = false;          ///< a byte may have landed
+    bool alike = false;          ///< all extents lie between the same two segments, and need nothing special
     extent one;                  ///< most copies have no more than this
     leg only;
 };

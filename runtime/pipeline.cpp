@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::uint64_t sum_slice = 64 * 1024; // ~6 us
 
-bool is_object(const segment& s) noexcept { return s.tier == tier::object; }
 bool is_storage(tier t) noexcept { return t == tier::file || t == tier::block || t == tier::object; }
 
 } // namespace
@@ -39,7 +38,7 @@ void engine::free(piece& p) noexcept
 /// The largest piece that every hop can take.
 std::uint64_t engine::most(const extent& x) const noexcept
 {
-    const route& r = routes_[x.route];
+    const route& r = *x.route;
     if (!r.second) return r.first->limits.chunk_bytes;
     return std::min({r.first->limits.chunk_bytes, r.second->limits.chunk_bytes, staging_.piece_bytes()});
 }
@@ -96,7 +95,7 @@ piece* engine::cut(lane& l, leg& g) noexcept
         return nullptr;
     }
 
-    const bool staged = routes_[x.route].second != nullptr;
+    const bool staged = x.route->second != nullptr;
     std::int32_t buffer = -1;
     if (staged && (buffer = staging_.take(op.priority)) < 0) {
         g.unlink();
@@ -135,7 +134,8 @@ piece* engine::cut_simple(lane& l, leg& g) noexcept
     }
     piece* p = make_piece(op, x);
     p->place = x.cut;
-    p->bytes = piece_size(l, x);
+    const std::uint64_t left = x.length - x.cut;
+    p->bytes = left <= l.limits.chunk_bytes ? left : piece_size(l, x);
     p->rail = l.rail;
     p->from = {x.from, x.from_offset + x.cut, p->bytes};
     p->to = {x.to, x.to_offset + x.cut, p->bytes};
@@ -161,7 +161,7 @@ piece* engine::open_session(leg& g, extent& x, bool of_source) noexcept
     p->to = x.target();
     p->total = x.length;
     p->from_leg = &g;
-    const route& r = routes_[x.route];
+    const route& r = *x.route;
     lane& where = of_source || !r.second ? *r.first : *r.second;
     where.ready[static_cast<std::size_t>(op.priority)].push(*p);
     return nullptr;
@@ -180,7 +180,7 @@ void engine::close_session(operation& op, extent& x, wye::step how, bool of_sour
         p->has_checksum = true;
         p->checksum = crc32c_finish(op.checks[&x - op.extents].sum, x.length);
     }
-    const route& r = routes_[x.route];
+    const route& r = *x.route;
     lane& where = of_source || !r.second ? *r.first : *r.second;
     where.ready[static_cast<std::size_t>(op.priority)].push(*p);
 }
@@ -213,42 +213,58 @@ void engine::session_ended(piece& p, error_code e) noexcept
     if (--op.left == 0 && !op.over) finish(op);
 }
 
-/// What a driver says of a piece, before anything is made of it: a short count is asked for again.
-bool engine::resume_short(piece& p, error_code& e, std::size_t bytes) noexcept
+/// A short count is asked for again, from where it ended.
+bool engine::resume_short(piece& p, std::size_t bytes) noexcept
 {
-    if (e || p.step != step::move || bytes >= p.from.length) return false;
-    if (bytes == 0) {
-        e = errc::short_transfer;
-        return false;
-    }
     lane& l = *p.at;
     l.meter.bytes += bytes;
     ++l.meter.retries;
     p.from = p.from.sub(bytes, p.from.length - bytes);
     p.to = p.to.sub(bytes, p.to.length - bytes);
-    if (p.op->stopping || p.of->failed) {
-        e = p.op->error;
-        return false;
-    }
+    if (p.op->stopping || p.of->failed) return false;
     l.resumed.push(p);
     return true;
 }
 
-void engine::ended(piece& p, error_code e, std::size_t bytes) noexcept
+/// What a driver says of a piece: the end of its hop, or of part of it.
+void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
 {
     lane& l = *p.at;
     --l.out;
-    if (resume_short(p, e, bytes)) return;
+    error_code e = said;
+    if (!said.failed() && bytes < p.from.length && p.step == step::move) {
+        if (bytes == 0) e = errc::short_transfer;
+        else if (resume_short(p, bytes)) return;
+        else e = p.op->error;
+    }
     ++l.meter.operations;
-    if (e) ++l.meter.errors;
-    else if (p.step == step::move) l.meter.bytes += p.from.length;
     if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
     p.began = 0;
     leave(p);
-    if (p.simple && !e) return landed(p);
+    if (e.failed()) {
+        ++l.meter.errors;
+        return p.stage == stage::session ? session_ended(p, e) : drop(p, e);
+    }
+    if (p.simple) return ended_simple(p, l);
     if (p.stage == stage::session) return session_ended(p, e);
-    if (e) return drop(p, e);
+    l.meter.bytes += p.from.length;
     advance(p);
+}
+
+/// The short way for a piece of a simple leg, which has landed.
+void engine::ended_simple(piece& p, lane& l) noexcept
+{
+    operation& op = *p.op;
+    extent& x = *p.of;
+    l.meter.bytes += p.from.length;
+    if (x.failed) return landed(p);
+    op.bytes += p.bytes;
+    x.route->pair->bytes += p.bytes;
+    if (op.progress) op.progress->add(p.bytes);
+    free(p);
+    if (x.out != 0 || x.cut != x.length) return;
+    x.at = phase::over;
+    if (--op.left == 0) finish(op);
 }
 
 /// A hop is behind it.
@@ -279,7 +295,7 @@ void engine::advance(piece& p) noexcept
 void engine::second_hop(piece& p) noexcept
 {
     const extent& x = *p.of;
-    lane& l = *routes_[x.route].second;
+    lane& l = *x.route->second;
     p.stage = stage::last_hop;
     p.from = staging_.buffer(p.buffer, p.bytes);
     p.to = {x.to, x.to_offset + p.place, p.bytes};
@@ -328,18 +344,9 @@ void engine::landed(piece& p) noexcept
     operation& op = *p.op;
     extent& x = *p.of;
     op.bytes += p.bytes;
-    routes_[x.route].pair->bytes += p.bytes;
+    x.route->pair->bytes += p.bytes;
     if (op.progress) op.progress->add(p.bytes);
-    if (!p.simple || x.failed) return drop(p, {});
-    free(p);
-    settle_simple(op, x);
-}
-
-void engine::settle_simple(operation& op, extent& x) noexcept
-{
-    if (x.out != 0 || x.cut != x.length) return;
-    x.at = phase::over;
-    if (--op.left == 0) finish(op);
+    drop(p, {});
 }
 
 /// The end of a piece, with what it held given back.

@@ -132,6 +132,7 @@ void progress_loop::stop() noexcept
 std::size_t progress_loop::pass(turn t)
 {
     std::size_t n = 0;
+    bounded_ = t.bounded();
     if (inbox_.load(std::memory_order_relaxed)) n += take_inbox();
     n += run_ready(t);
     for (std::size_t i = 0; i < sources_.size(); ++i)

@@ -67,6 +67,8 @@ public:
     /// Operations begun on this loop and not completed keep `run` going.
     void operation_started() noexcept { ++operations_; }
     void operation_finished() noexcept { --operations_; }
+    /// Whether the caller of this pass counts the microseconds.
+    bool in_bounded_turn() const noexcept { return bounded_; }
     /// After something was begun from outside the loop: a guest needs a turn to see to it.
     void nudge() noexcept { if (depth_ == 0) kick(); }
 
@@ -107,6 +109,7 @@ private:
     std::vector<source*> sources_;
     std::size_t operations_ = 0;
     std::uint32_t passes_ = 0;
+    bool bounded_ = false;
     clock::time_point last_progress_{};
     bool guest_ = false;
     std::atomic<bool> shut_{false};

@@ -20,16 +20,14 @@ std::uint32_t engine::kind_of(const segment& s)
     const auto it = std::find_if(kinds_.begin(), kinds_.end(), same);
     if (it != kinds_.end()) return static_cast<std::uint32_t>(it - kinds_.begin());
     kinds_.push_back({s.tier, s.device, s.home});
-    by_kinds_.assign(kinds_.size() * kinds_.size(), no_route);
+    by_kinds_.assign(kinds_.size() * kinds_.size(), nullptr);
     return static_cast<std::uint32_t>(kinds_.size() - 1);
 }
 
-std::uint16_t engine::route_between(const segment& from, const segment& to)
+const route* engine::learn_route(const segment& from, const segment& to)
 {
-    const auto place = [&]() -> std::uint16_t& { return by_kinds_[from.kind * kinds_.size() + to.kind]; };
-    if (place() != no_route) return place();
-    const std::uint16_t found = find_route(from, to); // which may add a kind, and so move the table
-    return place() = found;
+    const route* found = find_route(from, to); // which may add a kind, and so move the table
+    return by_kinds_[from.kind * kinds_.size() + to.kind] = found;
 }
 
 /// The driver that goes all the way; of several the fastest, and of equals the latest.
@@ -43,26 +41,25 @@ lane* engine::carrier(const slice& from, const slice& to) noexcept
     return best;
 }
 
-std::uint16_t engine::find_route(const segment& from, const segment& to)
+const route* engine::find_route(const segment& from, const segment& to)
 {
     const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
-    route r{carrier(a, b), nullptr, nullptr};
+    route r{carrier(a, b), nullptr, nullptr, false};
     if (!r.first) {
         segment memory{tier::dram};
         const slice between{&memory, 0, 0};
-        r = {carrier(a, between), carrier(between, b), nullptr};
-        if (!r.first || !r.second) return no_route;
+        r = {carrier(a, between), carrier(between, b), nullptr, false};
+        if (!r.first || !r.second) return nullptr;
         if (!staging_.made()) {
             staging_.make(*this, kind_of(memory));
             for (auto& d : drivers_) d->enlist(staging_.segment(), [](error_code) {});
         }
     }
     r.pair = &pair(from.tier, to.tier);
-    for (std::size_t i = 0; i < routes_.size(); ++i)
-        if (routes_[i].first == r.first && routes_[i].second == r.second && routes_[i].pair == r.pair)
-            return static_cast<std::uint16_t>(i);
-    routes_.push_back(r);
-    return static_cast<std::uint16_t>(routes_.size() - 1);
+    r.simple = !r.second && !is_object(from) && !is_object(to);
+    for (const route& known : routes_)
+        if (known.first == r.first && known.second == r.second && known.pair == r.pair) return &known;
+    return &routes_.emplace_back(r);
 }
 
 namespace {
@@ -81,10 +78,10 @@ route_plan engine::explain(const slice& from, const slice& to)
 {
     if (!from.of || !to.of || from.of->engine != this || to.of->engine != this)
         throw system_error(errc::invalid_slice);
-    const std::uint16_t index = route_between(*from.of, *to.of);
-    if (index == no_route)
+    const route* found = route_between(*from.of, *to.of);
+    if (!found)
         throw system_error(errc::no_route, std::string{name_of(from.tier())} + " to " + std::string{name_of(to.tier())});
-    const route& r = routes_[index];
+    const route& r = *found;
     route_plan plan;
     plan.measured = true;
     const tier middle = r.second ? tier::dram : to.tier();

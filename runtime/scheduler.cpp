@@ -69,6 +69,11 @@ void engine::leave(piece& p) noexcept
 /// The next piece, in the window; null when nothing may go now.
 piece* engine::next(lane& l) noexcept
 {
+    if (leg* g = l.streak) { // nothing can have come since it was chosen, so the choice stands
+        if (g->is_linked() && g->burst < burst_bytes && room(l, l.streak_priority))
+            return cut_admitted(l, *g, l.streak_priority);
+        l.streak = nullptr;
+    }
     if (piece* p = l.resumed.pop()) return p;
     for (;;) {
         const std::size_t p = choose(l);
@@ -78,18 +83,58 @@ piece* engine::next(lane& l) noexcept
             return made;
         }
         leg& g = l.legs[p].front();
-        piece* made = cut(l, g);
-        if (!made) continue; // it waits elsewhere now, or had nothing to cut
-        admit(l, *made);
-        g.burst += static_cast<std::uint32_t>(made->bytes);
-        if (g.is_linked() && g.burst >= burst_bytes) {
-            g.burst = 0;
-            g.unlink();
-            l.legs[p].push_back(g);
-        }
-        if (made->stage == stage::sum_before) summing_.push(*made);
-        else return made;
+        if (piece* made = cut_admitted(l, g, p)) return made;
     }
+}
+
+/// A piece of this leg, or null: it waits elsewhere now, had nothing to cut, or its piece is summed first.
+piece* engine::cut_admitted(lane& l, leg& g, std::size_t p) noexcept
+{
+    piece* made = cut(l, g);
+    if (!made) return nullptr;
+    admit(l, *made);
+    g.burst += static_cast<std::uint32_t>(made->bytes);
+    if (!g.is_linked()) {
+        l.streak = nullptr;
+    } else if (g.burst >= burst_bytes) {
+        g.burst = 0;
+        g.unlink();
+        l.legs[p].push_back(g);
+        l.streak = nullptr;
+    } else if (g.simple) {
+        l.streak = &g;
+        l.streak_priority = p;
+    }
+    if (made->stage != stage::sum_before) return made;
+    summing_.push(*made);
+    return nullptr;
+}
+
+/// Gives a piece to the driver; false when it will not have it now.
+bool engine::post(lane& l, piece& p) noexcept
+{
+    if (sampled(l.meter.operations, p.bytes)) p.began = stamp();
+    if (!l.by->submit(p)) {
+        l.resumed.push_front(p);
+        l.refused = true;
+        ++l.meter.refusals;
+        return false;
+    }
+    l.posted = true;
+    ++l.out;
+    return true;
+}
+
+/// A copy that finds nobody waiting goes straight to the driver, unless the caller's time is measured.
+bool engine::post_at_once(lane& l, leg& g) noexcept
+{
+    const auto p = static_cast<std::size_t>(g.op->priority);
+    if (!g.simple || l.refused || loop_.in_bounded_turn() || l.anything_waiting() || !room(l, p)) return false;
+    piece* made = cut_simple(l, g);
+    if (!made) return true;
+    admit(l, *made);
+    post(l, *made);
+    return g.cursor == g.end;
 }
 
 std::size_t engine::pump(lane& l, turn t) noexcept
@@ -98,18 +143,10 @@ std::size_t engine::pump(lane& l, turn t) noexcept
     while (!l.refused) {
         if (n != 0 && t.over()) break;
         piece* p = next(l);
-        if (!p) break;
-        if (sampled(l.meter.operations, p->bytes)) p->began = stamp();
-        if (!l.by->submit(*p)) {
-            l.resumed.push_front(*p);
-            l.refused = true;
-            ++l.meter.refusals;
-            break;
-        }
-        l.posted = true;
-        ++l.out;
+        if (!p || !post(l, *p)) break;
         ++n;
     }
+    l.streak = nullptr;
     return n;
 }
 

@@ -16,7 +16,6 @@ namespace wye::detail {
 namespace {
 
 bool keeps_sums(tier t) noexcept { return t == tier::file || t == tier::block; }
-bool is_object(const segment& s) noexcept { return s.tier == tier::object; }
 
 bool within(const extent& x) noexcept
 {
@@ -67,12 +66,14 @@ operation::operation(wye::detail::loop& l, engine& e) noexcept : pending{l, &rel
     };
 }
 
+/// The extents are for the caller to construct.
 operation* engine::make(std::size_t extents, const copy_options& o)
 {
     auto* op = new (loop_.memory().allocate(sizeof(operation))) operation{loop_, *this};
     loop_.operation_started();
     op->count = static_cast<std::uint32_t>(extents);
-    op->extents = extents <= 1 ? &op->one : allocate<extent>(loop_, extents);
+    op->extents = extents <= 1 ? &op->one
+                               : static_cast<extent*>(loop_.memory().allocate(extents * sizeof(extent)));
     if (o.verify) op->checks = allocate<check>(loop_, extents);
     op->priority = o.priority;
     op->verify = o.verify;
@@ -96,7 +97,7 @@ errc engine::check_extent(operation& op, extent& x) noexcept
     }
     if (x.to->tier == tier::object && x.to_offset != 0) return errc::not_supported; // they are replaced whole
     x.route = route_between(*x.from, *x.to);
-    if (x.route == no_route) return errc::no_route;
+    if (!x.route) return errc::no_route;
 
     if (keeps_sums(x.to->tier) && x.to->sums) x.to->sums->forget(x.to_offset, x.length);
     if (op.verify && keeps_sums(x.from->tier)) {
@@ -114,24 +115,29 @@ errc engine::check_extent(operation& op, extent& x) noexcept
 void engine::check_all(operation& op) noexcept
 {
     const extent* before = nullptr;
+    op.alike = true;
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
-        const bool alike = before && x.from == before->from && x.to == before->to && x.length != slice::whole;
         errc e{};
-        if (!alike) e = check_extent(op, x);
-        else if (!within(x)) e = errc::out_of_range;
-        else x.route = before->route;
-
+        if (before && x.from == before->from && x.to == before->to && x.length != slice::whole) {
+            if (within(x)) x.route = before->route;
+            else e = errc::out_of_range;
+        } else {
+            op.alike = op.alike && i == 0;
+            e = check_extent(op, x);
+        }
         if (op.status) op.status[x.index] = e == errc{} ? error_code{} : make_error_code(e);
         if (e != errc{}) {
             if (!op.error) op.error = e;
+            op.alike = false;
             x.failed = true;
             x.at = phase::over;
             --op.left;
             continue;
         }
-        const bool plain = !op.verify && x.from->tier != tier::object && x.to->tier != tier::object && !x.to->sums;
+        const bool plain = !op.verify && !is_object(*x.from) && !is_object(*x.to) && !x.to->sums;
         before = plain ? &x : nullptr;
+        op.alike = op.alike && plain;
     }
 }
 
@@ -141,31 +147,33 @@ void engine::hold(operation& op) noexcept
     const extent* before = nullptr;
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
-        if (x.at == phase::over) continue;
-        if (before && before->from == x.from && before->to == x.to) continue;
+        if (x.at == phase::over || (before && before->from == x.from && before->to == x.to)) continue;
         before = &x;
         x.held = true;
         ++x.from->in_flight;
         ++x.to->in_flight;
-        routes_[x.route].pair->busy.begin();
+        x.route->pair->busy.begin();
+        if (op.alike) return;
     }
 }
 
 void engine::let_go(operation& op) noexcept
 {
-    pair_meter* meter = nullptr;
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
+        if (!x.route) continue;
+        pair_meter& meter = *x.route->pair;
         if (x.held) {
-            meter = routes_[x.route].pair;
-            meter->busy.end();
+            meter.busy.end();
             for (segment* s : {x.from, x.to})
                 if (--s->in_flight == 0 && s->released) delete s;
         }
-        if (meter) {
-            ++meter->operations;
-            meter->errors += x.failed;
+        if (op.alike && !op.error) { // what goes for one goes for all
+            meter.operations += op.count;
+            return;
         }
+        ++meter.operations;
+        meter.errors += x.failed;
     }
 }
 
@@ -173,26 +181,28 @@ void engine::let_go(operation& op) noexcept
 void engine::line_up(operation& op) noexcept
 {
     const extent* const x = op.extents;
-    const route& r = routes_[x->route];
+    const route* const r = x->route;
     const auto alone = [&](const extent& e) { return must_open_source(e) || must_open_target(e); };
-    const bool objects = is_object(*x->from) || is_object(*x->to);
-    bool uniform = true;
-    for (std::uint32_t i = 0; uniform && i < op.count; ++i)
-        uniform = x[i].at != phase::over && x[i].route == x->route && (op.count == 1 || !objects || !alone(x[i]));
+    bool uniform = op.alike || op.count == 1;
+    if (!uniform) {
+        uniform = true;
+        for (std::uint32_t i = 0; uniform && i < op.count; ++i)
+            uniform = x[i].at != phase::over && x[i].route == r && !alone(x[i]);
+    }
     if (!uniform) return line_up_apart(op);
     op.legs = &op.only;
     op.leg_count = 1;
     op.only.op = &op;
     op.only.end = op.count;
-    op.only.simple = !r.second && !objects && !op.verify;
-    queue(op.only);
+    op.only.simple = r->simple && !op.verify;
+    if (!post_at_once(*r->first, op.only)) queue(op.only);
 }
 
 /// The same for extents of several kinds. An object that has to be opened queues alone, so that it holds nobody up.
 void engine::line_up_apart(operation& op) noexcept
 {
     const auto alone = [&](const extent& x) { return must_open_source(x) || must_open_target(x); };
-    const auto lane_of = [&](const extent& x) { return routes_[x.route].first; };
+    const auto lane_of = [&](const extent& x) { return x.route->first; };
     extent* const x = op.extents;
     const auto rank = [&](const extent& e) { return e.at == phase::over ? 2 : alone(e) ? 1 : 0; };
     const auto order = [&](const extent& a, const extent& b) {
@@ -229,7 +239,7 @@ void engine::queue(leg& l) noexcept
 {
     const operation& op = *l.op;
     if (op.stopping || l.cursor == l.end) return;
-    routes_[op.extents[l.cursor].route].first->legs[static_cast<std::size_t>(op.priority)].push_back(l);
+    op.extents[l.cursor].route->first->legs[static_cast<std::size_t>(op.priority)].push_back(l);
 }
 
 void engine::begin(operation& op) noexcept
@@ -238,6 +248,7 @@ void engine::begin(operation& op) noexcept
     ++begun_;
     operations_.push_back(op);
     op.left = op.count;
+    if (op.count == 1 && !op.verify && !op.status && !op.progress) return begin_simple(op);
     check_all(op);
     if (op.error && !op.status) { // nothing has moved, and nothing will
         op.stopping = true;
@@ -247,17 +258,45 @@ void engine::begin(operation& op) noexcept
 
     const extent* first = op.extents;
     while (first->at == phase::over) ++first;
-    op.meter = routes_[first->route].pair;
-    std::uint64_t bytes = 0;
-    if (op.progress || op.count == 1) {
+    op.meter = first->route->pair;
+    if (op.progress) {
+        std::uint64_t bytes = 0;
         for (std::uint32_t i = 0; i < op.count; ++i)
             if (op.extents[i].at != phase::over && op.extents[i].length != slice::whole) bytes += op.extents[i].length;
-        if (op.progress) op.progress->begin(bytes);
+        op.progress->begin(bytes);
     }
-    if (op.count > 1 || sampled(begun_, bytes)) op.began = stamp();
+    if (op.count > 1 || sampled(begun_, first->length)) op.began = stamp();
     if (op.when != steady::time_point{}) loop_.timers().add(op);
-    line_up(op);
     hold(op);
+    line_up(op);
+    loop_.nudge();
+}
+
+/// One transfer that asks for nothing special, which is most of them.
+void engine::begin_simple(operation& op) noexcept
+{
+    extent& x = op.one;
+    if (const errc e = check_extent(op, x); e != errc{}) {
+        op.error = e;
+        op.stopping = true;
+        x.failed = true;
+        return finish(op);
+    }
+    const route& r = *x.route;
+    op.alike = r.simple;
+    op.meter = r.pair;
+    x.held = true;
+    ++x.from->in_flight;
+    ++x.to->in_flight;
+    r.pair->busy.begin();
+    if (sampled(begun_, x.length)) op.began = stamp();
+    if (op.when != steady::time_point{}) loop_.timers().add(op);
+    op.legs = &op.only;
+    op.leg_count = 1;
+    op.only.op = &op;
+    op.only.end = 1;
+    op.only.simple = r.simple;
+    if (!post_at_once(*r.first, op.only)) queue(op.only);
     loop_.nudge();
 }
 
@@ -360,8 +399,10 @@ void engine::finish(operation& op) noexcept
     loop_.timers().remove(op);
     if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
     let_go(op);
-    if (op.error == boost::asio::error::operation_aborted) ++cancelled_;
-    if (op.error == errc::deadline_missed) ++missed_;
+    if (op.error.failed()) {
+        cancelled_ += op.error == boost::asio::error::operation_aborted;
+        missed_ += op.error == errc::deadline_missed;
+    }
     if (op.notify) {
         if (!op.error || op.moved) notifications_.deliver({name_, std::move(*op.notify), bool(op.error)});
         delete op.notify;
@@ -389,8 +430,9 @@ error_code unusable(engine* e) noexcept
     return {};
 }
 
-void fill(extent& x, const slice& from, const slice& to, std::size_t index) noexcept
+void fill(extent& place, const slice& from, const slice& to, std::size_t index) noexcept
 {
+    extent& x = *new (&place) extent;
     x.from = from.of;
     x.to = to.of;
     x.from_offset = from.offset;
