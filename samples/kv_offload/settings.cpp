@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "settings.hpp"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <unistd.h>
+
+#include <options.hpp>
+
+namespace kv {
+
+namespace {
+
+using samples::bad_usage;
+
+constexpr std::string_view usage =
+    "kv_offload: replays LLM requests against a tiered KV cache, VRAM -> DRAM -> FILE -> OBJ, moving real bytes.\n"
+    "Without --trace it makes requests up; --object dir:/some/folder adds the last tier.";
+
+constexpr std::array<std::pair<std::string_view, policy>, 5> policies{{{"tiered", policy::tiered},
+                                                                       {"dram-only", policy::dram_only},
+                                                                       {"recompute", policy::recompute},
+                                                                       {"no-priority", policy::no_priority},
+                                                                       {"synchronous", policy::synchronous}}};
+constexpr std::array<std::pair<std::string_view, eviction>, 2> evictions{
+    {{"lru", eviction::lru}, {"turns", eviction::turns}}};
+constexpr std::array<std::pair<std::string_view, bool>, 2> switches{{{"on", true}, {"off", false}}};
+
+/// Options as they were typed, before anybody has looked at them.
+struct words {
+    std::string trace, generate = "3000", requests = "1000000000", bytes_per_token = "128", speedup = "max";
+    std::string vram = "standin", vram_blocks = "500", dram_blocks = "2000", file_blocks = "8000";
+    std::string file, object = "none", evict = "turns", policy = "tiered", verify = "on", prefill = "5000";
+    std::string json, html;
+};
+
+words read_words(int argc, char** argv)
+{
+    words w;
+    samples::options options{std::string{usage}};
+    options.add("trace", w.trace, "requests in Mooncake's format, one JSON object a line")
+        .add("generate", w.generate, "without a trace: make up so many requests (3000)")
+        .add("requests", w.requests, "stop after so many")
+        .add("bytes-per-token", w.bytes_per_token, "of KV cache (128; an 8B model has 131072); a block is 512 tokens")
+        .add("speedup", w.speedup, "replay arrivals so many times faster, or max: back to back (max)")
+        .add("vram", w.vram, "gpu, standin (DRAM that plays it) or none (standin)")
+        .add("vram-blocks", w.vram_blocks, "capacity in blocks (500)")
+        .add("dram-blocks", w.dram_blocks, "capacity in blocks (2000)")
+        .add("file-blocks", w.file_blocks, "capacity in blocks; 0: no FILE tier (8000)")
+        .add("file", w.file, "file or block device of the FILE tier (a temporary file here)")
+        .add("object", w.object, "URL of the OBJ tier, such as dir:/var/cache/kv, or none (none)")
+        .add("evict", w.evict, "lru or turns (turns)")
+        .add("policy", w.policy, "tiered, dram-only, recompute, no-priority or synchronous (tiered)")
+        .add("verify", w.verify, "checksums travel with the bytes: on or off (on)")
+        .add("prefill-tokens-per-s", w.prefill, "speed of the modelled prefill (5000)")
+        .add("json", w.json, "write the report here, as one JSON object")
+        .add("html", w.html, "write the report here, as one page with charts");
+    const auto stray = options.parse(argc, argv);
+    if (!stray.empty()) throw bad_usage{"what is '" + stray.front() + "'? options begin with --; try --help"};
+    return w;
+}
+
+template <class Number>
+Number number(std::string_view option, const std::string& text, Number least, Number most)
+{
+    Number value{};
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc{} || stop != end || !(value >= least && value <= most)) {
+        std::ostringstream line;
+        line << "--" << option << " needs a " << (std::is_integral_v<Number> ? "whole number" : "number") << " from "
+             << least << " to " << most << ", not '" << text << "'";
+        throw bad_usage{line.str()};
+    }
+    return value;
+}
+
+template <class T, std::size_t N>
+T one_of(std::string_view option, std::string_view word, const std::array<std::pair<std::string_view, T>, N>& known)
+{
+    std::string choices;
+    for (const auto& [name, value] : known) {
+        if (name == word) return value;
+        choices += choices.empty() ? "" : ", ";
+        choices += name;
+    }
+    throw bad_usage{"--" + std::string{option} + " is one of " + choices + ", not '" + std::string{word} + "'"};
+}
+
+vram_kind read_vram(const std::string& word)
+{
+    if (word == "gpu")
+        throw bad_usage{"--vram gpu: this build has no CUDA driver; --vram standin plays a GPU's memory in DRAM"};
+    constexpr std::array<std::pair<std::string_view, vram_kind>, 2> known{
+        {{"standin", vram_kind::standin}, {"none", vram_kind::none}}};
+    return one_of("vram", word, known);
+}
+
+/// Finds out before the work rather than after it that a report cannot be written.
+void check_output(std::string_view option, const std::string& path)
+{
+    if (path.empty()) return;
+    std::error_code ignored;
+    std::string asked = path;
+    if (!std::filesystem::exists(path, ignored)) {
+        asked = std::filesystem::path{path}.parent_path().string();
+        if (asked.empty()) asked = ".";
+    } else if (std::filesystem::is_directory(path, ignored)) {
+        throw bad_usage{"--" + std::string{option} + " " + path + ": is a directory"};
+    }
+    if (::access(asked.c_str(), W_OK) != 0)
+        throw bad_usage{"--" + std::string{option} + " " + path + ": " + std::generic_category().message(errno)};
+}
+
+/// Memory that cannot be there is said here, rather than by the kernel in the middle of a replay.
+void check_memory(const settings& s)
+{
+    const double wanted = (double(s.vram == vram_kind::none ? 0 : s.vram_blocks) + s.dram_blocks) * double(s.block_bytes());
+    const double present = double(::sysconf(_SC_PHYS_PAGES)) * double(::sysconf(_SC_PAGESIZE));
+    if (wanted <= present) return;
+    std::ostringstream line;
+    line << "VRAM and DRAM tiers of " << wanted / 1e9 << " GB do not fit this machine's memory of " << present / 1e9
+         << " GB; make them or --bytes-per-token smaller";
+    throw bad_usage{line.str()};
+}
+
+} // namespace
+
+std::string_view name_of(policy p) noexcept
+{
+    for (const auto& [name, value] : policies)
+        if (value == p) return name;
+    return "?";
+}
+
+settings read_settings(int argc, char** argv)
+{
+    const words w = read_words(argc, argv);
+    constexpr std::uint64_t most_requests = 1'000'000'000;
+    constexpr std::uint32_t most_blocks = 1'000'000'000;
+    settings s;
+    s.trace = w.trace;
+    s.requests = number<std::uint64_t>("requests", w.requests, 1, most_requests);
+    if (s.trace.empty()) s.requests = std::min(s.requests, number<std::uint64_t>("generate", w.generate, 1, most_requests));
+    s.bytes_per_token = number<std::uint64_t>("bytes-per-token", w.bytes_per_token, 1, 16 << 20);
+    if (w.speedup != "max") s.speedup = number("speedup", w.speedup, 1e-3, 1e9);
+    s.vram = read_vram(w.vram);
+    s.vram_blocks = number<std::uint32_t>("vram-blocks", w.vram_blocks, 1, most_blocks);
+    s.dram_blocks = number<std::uint32_t>("dram-blocks", w.dram_blocks, 1, most_blocks);
+    s.file_blocks = number<std::uint32_t>("file-blocks", w.file_blocks, 0, most_blocks);
+    s.file = w.file;
+    if (w.object != "none") s.object = w.object;
+    s.evict = one_of("evict", w.evict, evictions);
+    s.policy = one_of("policy", w.policy, policies);
+    s.verify = one_of("verify", w.verify, switches);
+    s.prefill_tokens_per_s = number("prefill-tokens-per-s", w.prefill, 1e-3, 1e12);
+    s.json = w.json;
+    s.html = w.html;
+    check_output("json", s.json);
+    check_output("html", s.html);
+    check_memory(s);
+    return s;
+}
+
+} // namespace kv
