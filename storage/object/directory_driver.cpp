@@ -95,13 +95,14 @@ public:
             if (const error_code e = tree->stat(storage::path_of(key), s)) return {e};
             return {{}, storage::describe(key, s)};
         };
-        call(pool_, std::move(work), [done = std::move(done)](outcome<object_info> o) { done(o.error, std::move(o.value)); });
+        auto then = [done = std::move(done)](outcome<object_info> o) { done(o.error, std::move(o.value)); };
+        call(pool_, std::move(work), std::move(then));
     }
 
     void list(std::string prefix, std::string after, std::size_t most,
               std::function<void(error_code, object_page)> done) override
     {
-        // The next page of a listing goes on where it stopped: directories of a million entries are read once.
+        // The next page of a listing goes on where it stopped: a directory of a million entries is read once.
         std::shared_ptr<listing> walk = std::move(*paused_);
         if (!walk || !walk->continues(prefix, after))
             walk = std::make_shared<listing>(*tree_, std::move(prefix), std::move(after));
@@ -110,10 +111,11 @@ public:
             o.error = walk->next(most, o.value);
             return o;
         };
-        call(pool_, std::move(work), [paused = paused_, walk, done = std::move(done)](outcome<object_page> o) {
+        auto then = [paused = paused_, walk, done = std::move(done)](outcome<object_page> o) {
             if (!o.error && o.value.more) *paused = walk;
             done(o.error, std::move(o.value));
-        });
+        };
+        call(pool_, std::move(work), std::move(then));
     }
 
     void remove(std::string key, std::function<void(error_code)> done) override
@@ -161,7 +163,7 @@ private:
     }
     std::unique_ptr<storage::transfer_session> session() const noexcept
     {
-        return std::unique_ptr<storage::transfer_session>{reinterpret_cast<storage::transfer_session*>(c_.session)};
+        return std::unique_ptr<storage::transfer_session>{&borrowed<storage::transfer_session>()};
     }
     template <class Session>
     void keep(std::unique_ptr<Session> s) noexcept

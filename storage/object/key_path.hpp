@@ -9,12 +9,12 @@ namespace wye::storage {
 
 /// How keys become paths below the root of a directory store, and names in it become keys again.
 ///
-/// '/' separates directories, and most names look as they do in the key: "kv/7/a b" is the file "kv%/7%/a b".
+/// '/' separates directories, and most names look as in the key: "kv/7/a b" is the file "kv%/7%/a b".
 ///
 ///   directory    its component and "%", so that the objects "a" and "a/b" live side by side
 ///   object       its component; "%_" when that is empty (the key "a/")
 ///   sum          the object's name and "%c": its checksum, where there are no extended attributes
-///   long         a component that no file name can hold: pieces, each but the last a directory ending in "%~"
+///   long         a component that no name can hold: pieces, each but the last a directory ending in "%~"
 ///
 /// '%', control characters and a leading '.' are written %XX; so no key is ".", "..", or one of our own
 /// dot-files, and '%' before anything but two hex digits can only be one of the marks above.

@@ -13,7 +13,8 @@ namespace {
 std::chrono::system_clock::time_point time_of(const timespec& t)
 {
     using namespace std::chrono;
-    return system_clock::time_point{duration_cast<system_clock::duration>(seconds{t.tv_sec} + nanoseconds{t.tv_nsec})};
+    const auto since_epoch = seconds{t.tv_sec} + nanoseconds{t.tv_nsec};
+    return system_clock::time_point{duration_cast<system_clock::duration>(since_epoch)};
 }
 
 } // namespace

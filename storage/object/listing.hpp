@@ -14,7 +14,8 @@ namespace wye::storage {
 object_info describe(std::string key, const struct ::stat&);
 
 /// A walk over the keys of a tree in byte order, a page at a time. It reads a directory when it gets there
-/// and goes on with what was there then. Descends only where a key may match. Calls block; one thread at a time.
+/// and goes on with what was there then. Descends only where a key may match. Calls block; one thread at a
+/// time.
 class listing {
 public:
     /// Keys that begin with `prefix` and come after `after`.

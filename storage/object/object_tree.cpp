@@ -97,12 +97,15 @@ error_code object_tree::stat(const std::string& path, struct ::stat& s) const
     return {};
 }
 
-std::optional<std::uint32_t> object_tree::sum_of(const std::string& path, int file, const struct ::stat& s) const
+std::optional<std::uint32_t> object_tree::sum_of(const std::string& path, int file,
+                                                 const struct ::stat& s) const
 {
     char text[128];
-    if (attributes_) return ::fgetxattr(file, attribute, text, sizeof text) == 8 ? parse_sum(text) : std::nullopt;
+    if (attributes_)
+        return ::fgetxattr(file, attribute, text, sizeof text) == 8 ? parse_sum(text) : std::nullopt;
 
-    const descriptor sums{::openat(root_.get(), sum_file_of(path).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+    const std::string where = sum_file_of(path);
+    const descriptor sums{::openat(root_.get(), where.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
     if (!sums) return std::nullopt;
     const ssize_t n = ::read(sums.get(), text, sizeof text);
     if (n < 9) return std::nullopt;

@@ -15,17 +15,18 @@
 
 namespace wye::storage {
 
-/// Objects below one directory, in blocking calls. Paths are `path_of` keys. Any number of threads after `open`;
-/// any number of processes at any time.
+/// Objects below one directory, in blocking calls. Paths are `path_of` keys. Any number of threads after
+/// `open`; any number of processes at any time.
 ///
-/// An object is a file that is complete before it gets its name, by rename, so readers and crashes see it whole
+/// An object is a file that is complete before it gets its name, by rename: readers and crashes see it whole
 /// or not at all, and whoever has it open keeps the generation that he opened.
 ///
-/// Its checksum is an extended attribute of the file. Where the filesystem has none it is a small file next to
-/// it, which names the inode, size and time of the one file that it speaks for and is ignored for any other.
+/// Its checksum is an extended attribute of the file. Where the filesystem has none it is a small file next
+/// to it, which names inode, size and time of the one file that it speaks for and is ignored for any other.
 class object_tree {
 public:
-    /// `writable`: objects may be put and removed. `durable`: an object is on the device, with its name, when `put` says so.
+    /// `writable`: objects may be put and removed. `durable`: an object is on the device, with its name, when
+    /// `publish` returns.
     object_tree(bool writable, bool durable) noexcept;
 
     /// Makes the directory, for writing; `not_found` where it is missing, for reading.
@@ -46,7 +47,8 @@ public:
     error_code create_temporary(descriptor&, std::string& name);
     void remove_temporary(const std::string& name) noexcept;
     /// Makes a temporary the object, at once and whole, in place of what was there. Closes the file.
-    error_code publish(descriptor, const std::string& name, const std::string& path, std::optional<std::uint32_t> sum);
+    error_code publish(descriptor, const std::string& name, const std::string& path,
+                       std::optional<std::uint32_t> sum);
 
 private:
     int keep_sum(int file, const std::string& path, std::optional<std::uint32_t> sum);

@@ -14,7 +14,8 @@ namespace wye::storage {
 template <class Each>
 int read_directory(int directory, Each&& each)
 {
-    const int own = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); // with a position of its own
+    // Opened again, for a position of its own.
+    const int own = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (own < 0) return errno;
     const std::unique_ptr<DIR, int (*)(DIR*)> stream{::fdopendir(own), &::closedir};
     if (!stream) {

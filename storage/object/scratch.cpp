@@ -33,7 +33,8 @@ void remove_abandoned(int shared, const char* name)
 {
     const descriptor directory{::openat(shared, name, directory_flags)};
     if (!directory || ::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) return;
-    read_directory(directory.get(), [&](const char* file, unsigned char) { ::unlinkat(directory.get(), file, 0); });
+    const auto remove = [&](const char* file, unsigned char) { ::unlinkat(directory.get(), file, 0); };
+    read_directory(directory.get(), remove);
     ::unlinkat(shared, name, AT_REMOVEDIR);
 }
 
@@ -41,7 +42,8 @@ void remove_all_abandoned(int root)
 {
     const descriptor shared{::openat(root, common, directory_flags)};
     if (!shared) return;
-    read_directory(shared.get(), [&](const char* name, unsigned char) { remove_abandoned(shared.get(), name); });
+    const auto remove = [&](const char* name, unsigned char) { remove_abandoned(shared.get(), name); };
+    read_directory(shared.get(), remove);
 }
 
 } // namespace

@@ -10,8 +10,8 @@
 namespace wye::storage {
 
 /// Where a store keeps what is not an object yet: a directory of its own in ".wye" below the root, locked
-/// while the store is open. The kernel drops the lock however the process ends, so whoever opens the store next
-/// sees which of them are left over from a crash, and removes those. All calls block.
+/// while the store is open. The kernel drops the lock however the process ends, so whoever opens the store
+/// next sees which of them are left over from a crash, and removes those. All calls block.
 class scratch {
 public:
     scratch() = default;

@@ -60,7 +60,8 @@ struct temporary_directory {
     std::size_t files() const
     {
         const auto all = fs::recursive_directory_iterator{path};
-        return static_cast<std::size_t>(std::count_if(begin(all), end(all), [](auto& e) { return !e.is_directory(); }));
+        const auto file = [](const fs::directory_entry& e) { return !e.is_directory(); };
+        return static_cast<std::size_t>(std::count_if(begin(all), end(all), file));
     }
     std::string url() const { return "dir:" + path.string(); }
 
@@ -90,7 +91,8 @@ inline boost::test_tools::assertion_result may_mount(boost::unit_test::test_unit
 
 /// A driver and one open store.
 struct world {
-    explicit world(const std::string& url, wye::access a = access::read_write, drivers::directory_options o = {})
+    explicit world(const std::string& url, wye::access a = access::read_write,
+                   drivers::directory_options o = {})
         : d{drivers::directory(o)}
     {
         store = open(url, a, failed);
@@ -219,8 +221,14 @@ struct session {
         return control(step::commit, {nullptr, 0, total}, {object.get(), 0, total}, keep);
     }
     error_code abandon() { return control(step::abandon, {nullptr, 0, total}, {object.get(), 0, total}); }
-    chunk put_piece(std::uint64_t at, std::size_t n) { return piece({&memory, at, n}, {object.get(), at, n}); }
-    chunk get_piece(std::uint64_t at, std::size_t n) { return piece({object.get(), at, n}, {&memory, at, n}); }
+    chunk put_piece(std::uint64_t at, std::size_t n)
+    {
+        return piece({&memory, at, n}, {object.get(), at, n});
+    }
+    chunk get_piece(std::uint64_t at, std::size_t n)
+    {
+        return piece({object.get(), at, n}, {&memory, at, n});
+    }
 
     error_code control(wye::step s, slice from, slice to, std::optional<std::uint32_t> keep = {})
     {

@@ -20,7 +20,8 @@ class detail::ledger {};
 segment::segment(wye::tier t) noexcept : tier{t} {}
 segment::~segment() = default;
 
-void driver::open_file(std::string, const file_options&, std::function<void(error_code, std::unique_ptr<segment>)>)
+void driver::open_file(std::string, const file_options&,
+                       std::function<void(error_code, std::unique_ptr<segment>)>)
 {
     throw std::logic_error{"this driver opens no files"};
 }
@@ -28,7 +29,8 @@ void driver::sync(segment&, std::function<void(error_code)>)
 {
     throw std::logic_error{"this driver has no files"};
 }
-void driver::open_store(std::string, wye::access, std::function<void(error_code, std::unique_ptr<object_store>)>)
+void driver::open_store(std::string, wye::access,
+                        std::function<void(error_code, std::unique_ptr<object_store>)>)
 {
     throw std::logic_error{"this driver has no stores"};
 }

@@ -20,7 +20,10 @@ namespace {
 
 struct job final : blocking_pool::job {
     job() = default;
-    explicit job(std::function<void()> w, std::function<void()> f = {}) : on_work{std::move(w)}, on_finished{std::move(f)} {}
+    explicit job(std::function<void()> w, std::function<void()> f = {})
+        : on_work{std::move(w)}, on_finished{std::move(f)}
+    {
+    }
     void work() noexcept override
     {
         if (on_work) on_work();
@@ -91,19 +94,19 @@ BOOST_AUTO_TEST_CASE(urgent_jobs_go_first)
 {
     blocking_pool pool{1};
     std::latch begun{1}, go{1};
-    std::vector<int> order;
+    std::vector<std::size_t> order;
     job first{[&] {
         begun.count_down();
         go.wait();
     }};
     std::vector<job> jobs(6);
-    for (int i = 0; i < 6; ++i) jobs[static_cast<std::size_t>(i)].on_work = [&order, i] { order.push_back(i); };
+    for (std::size_t i = 0; i < 6; ++i) jobs[i].on_work = [&order, i] { order.push_back(i); };
     pool.submit(first);
     begun.wait();
     for (std::size_t i = 0; i < 6; ++i) pool.submit(jobs[i], i >= 4);
     go.count_down();
     drain(pool);
-    BOOST_TEST(order == (std::vector<int>{4, 5, 0, 1, 2, 3}), boost::test_tools::per_element());
+    BOOST_TEST(order == (std::vector<std::size_t>{4, 5, 0, 1, 2, 3}), boost::test_tools::per_element());
 }
 
 // The eventfd is written for a sleeper only: a loop that is awake costs the helpers no system call.

@@ -18,8 +18,8 @@ public:
         (c.urgent ? urgent_ : normal_).push(c);
     }
 
-    /// Copies until the turn is over, or so much without one that other sources are not kept waiting. At least
-    /// one slice, so that a turn that is always over by now still gets there. Returns chunks ended, and
+    /// Copies until the turn is over, or so much without one that other sources are not kept waiting. At
+    /// least one slice, so that turns that are always over by now still get there. Returns chunks ended, and
     /// one more for a chunk left half done.
     std::size_t poll(turn) noexcept;
 
