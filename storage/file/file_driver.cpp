@@ -7,6 +7,7 @@
 #include <new>
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -17,17 +18,29 @@ namespace wye::storage {
 namespace {
 
 constexpr std::size_t most_bytes = 16_MiB;      // more in flight makes submission itself wait, and gains nothing
-constexpr std::size_t small_write = 256_KiB;    // up to here a kernel thread's overhead shows
-constexpr std::size_t copy_at_once = 256_KiB;   // by this thread, when nobody waits for it
-constexpr std::size_t copy_in_turn = 64_KiB;    // and when a budget is to be kept: some 10 us
+constexpr std::size_t copy_at_once = 1_MiB;     // by this thread before others have their turn; smaller is slower
+constexpr std::size_t most_in_turn = 64_KiB;    // and when a budget is to be kept: some 10 us
+constexpr std::size_t least_in_turn = 16_KiB;   // where the page cache is slow: small pieces cost throughput
 constexpr std::size_t pin_in_turn = 256_KiB;    // memory the kernel must pin first costs 60 us/MiB to submit
+constexpr std::size_t large_read = 512_KiB;     // io_uring is faster into pinned memory; below, it is not
+constexpr std::chrono::duration<double> piece_time = std::chrono::microseconds{15};
 constexpr std::size_t look_at_clock = 32_KiB;   // of work between two looks
 constexpr std::size_t call_cost = 4_KiB;        // a system call, in bytes of copying
 constexpr std::uint64_t page = 4096;
 
-// A buffered write that took so long was made to wait for the disk (dirty page throttling).
+// A buffered write that took so long was made to wait for the disk (dirty page throttling), or the processor
+// was given to somebody else in the middle of it.
 constexpr auto held_up = std::chrono::milliseconds{5};
+constexpr unsigned wary_writes = 64;
 constexpr auto stay_away = std::chrono::milliseconds{100};
+
+/// How often this thread has waited, rather than been made to.
+long waits() noexcept
+{
+    rusage used{};
+    ::getrusage(RUSAGE_THREAD, &used);
+    return used.ru_nvcsw;
+}
 
 std::unique_ptr<io_engine> choose_engine(const drivers::file_driver_options& o, unsigned depth, blocking_pool& pool)
 {
@@ -43,9 +56,9 @@ std::unique_ptr<io_engine> choose_engine(const drivers::file_driver_options& o, 
 
 /// What the driver notes on a chunk, in its scratch.
 struct file_driver::progress {
-    std::uint64_t moved = 0;
-    piece step;
-    std::uint32_t slot = bounce_pool::none;
+    std::uint64_t moved = 0;                ///< bytes that have arrived
+    piece step;                             ///< the one under way, or to be started
+    std::uint32_t slot = bounce_pool::none; ///< its bounce buffer
 };
 
 file_driver::progress& file_driver::of(chunk& c) noexcept
@@ -135,11 +148,14 @@ void file_driver::sort(chunk& c) noexcept
 }
 
 /// Whether to move it through the page cache here and now, for a third of what a kernel thread costs.
-bool file_driver::suits_this_thread(const chunk& c, file_segment& f) noexcept
+bool file_driver::suits_this_thread(chunk& c, file_segment& f) noexcept
 {
     if (f.in_memory()) return true;
-    if (!writes(c)) return f.try_cache();
-    if (c.from.length > small_write) return false;
+    if (!writes(c)) {
+        // From some size on it pays that io_uring copies to pinned memory without walking our page tables.
+        const bool pinned = of(c).step.length >= large_read && memory_slot(c, of(c).step.length) >= 0;
+        return !pinned && f.try_cache();
+    }
     // Where the filesystem cannot refuse to wait, parts of pages may have to be read first: not here.
     return f.writes_say_so || ((c.to.offset | c.from.length) % page == 0 && !throttled());
 }
@@ -167,11 +183,11 @@ void file_driver::flush() noexcept
     std::size_t bytes = 0;
     while (chunk* const c = device_.front()) {
         bytes += of(*c).step.length;
-        if (bytes > copy_in_turn) break;
+        if (bytes > most_in_turn) break;
         device_.pop();
         start(*c, false);
     }
-    engine_->flush();
+    if (in_engine_ != 0) engine_->flush();
 }
 
 std::size_t file_driver::poll(turn t) noexcept
@@ -179,10 +195,10 @@ std::size_t file_driver::poll(turn t) noexcept
     tick_ = {};
     std::size_t n = pool_.reap();
     if (held_ == 0) return n;
-    n += reap(t);
+    if (in_engine_ != 0) n += reap(t);
     if (!device_.empty()) n += start_some(t);
     if (!mine_.empty()) n += work_some(t);
-    engine_->flush();
+    if (in_engine_ != 0) engine_->flush();
     return n;
 }
 
@@ -193,6 +209,7 @@ std::size_t file_driver::reap(turn t) noexcept
     std::size_t n = 0;
     completion over;
     while (engine_->take(over)) {
+        --in_engine_;
         ++n;
         if (land(*over.of, over.result) != 0 && t.over()) break;
     }
@@ -229,9 +246,9 @@ std::size_t file_driver::start_some(turn t) noexcept
     while (chunk* const c = device_.pop()) {
         ++n;
         spent += start(*c, t.bounded()) / 4 + call_cost;
-        if (spent < look_at_clock) continue;
+        if (spent < (t.bounded() ? look_at_clock : copy_at_once)) continue;
         spent = 0;
-        if (t.over()) break;
+        if (!t.bounded() || t.over()) break;
     }
     return n;
 }
@@ -257,9 +274,12 @@ std::uint32_t file_driver::start(chunk& c, bool hurried) noexcept
         r.memory_slot = memory_slot(c, p.step.length);
         if (hurried && r.memory_slot < 0) p.step.length = std::min<std::uint32_t>(p.step.length, pin_in_turn);
     } else {
-        r.aside = hurried && p.step.length > copy_in_turn;
+        r.memory_slot = memory_slot(c, p.step.length);
+        if (hurried && !r.write) p.step.length = std::min<std::uint32_t>(p.step.length, most_in_turn);
+        r.aside = hurried && r.write;
     }
     r.length = p.step.length;
+    ++in_engine_;
     engine_->start(r);
     return r.length;
 }
@@ -289,19 +309,29 @@ void file_driver::give_slot(chunk& c) noexcept
 
 std::size_t file_driver::work_some(turn t) noexcept
 {
-    const std::size_t most = t.bounded() ? copy_in_turn : copy_at_once;
     std::size_t n = 0, spent = 0;
+    auto since = t.bounded() ? clock::now() : clock::time_point{};
     // What `done` submits is for the next poll, or a chain of cached reads would never end.
     for (unsigned steps = held_; steps != 0; --steps) {
         chunk* const c = mine_.pop();
         if (!c) break;
         ++n;
+        const std::size_t most = t.bounded() ? in_turn_ : copy_at_once;
         spent += call_cost + (of(*c).step.how == way::bounced ? start(*c, false) : move_now(*c, most));
-        if (spent < look_at_clock) continue;
-        spent = 0;
+        if (spent < (t.bounded() ? std::min(in_turn_, look_at_clock) : copy_at_once)) continue;
+        if (!t.bounded()) break;
+        const auto now = clock::now();
+        keep_pace(std::exchange(spent, 0), now - std::exchange(since, now));
         if (t.over()) break;
     }
     return n;
+}
+
+/// How much to copy at a time depends on what the page cache makes of it: 1 to 8 GB/s.
+void file_driver::keep_pace(std::size_t bytes, std::chrono::duration<double> took) noexcept
+{
+    const double fits = static_cast<double>(bytes) * (piece_time / std::max(took, piece_time / 100));
+    in_turn_ = std::clamp(static_cast<std::size_t>(fits) & ~(page - 1), least_in_turn, most_in_turn);
 }
 
 /// One system call's worth, through the page cache. Returns the bytes moved.
@@ -333,7 +363,7 @@ ssize_t file_driver::transfer_now(chunk& c, file_segment& f, std::size_t length)
     const iovec v{memory(c), length};
     const auto at = static_cast<off_t>(place(c));
     const int flags = f.in_memory() ? 0 : RWF_NOWAIT;
-    if (write && !f.writes_say_so && !f.in_memory()) return write_now(f.cached(), memory(c), length, place(c));
+    if (write && !f.writes_say_so && !f.in_memory()) return write_now(f.cached(), v, at);
     const ssize_t n = write ? ::pwritev2(f.cached(), &v, 1, at, flags) : ::preadv2(f.cached(), &v, 1, at, flags);
     if (n >= 0) {
         if (!write) f.cache_hit();
@@ -347,14 +377,21 @@ ssize_t file_driver::transfer_now(chunk& c, file_segment& f, std::size_t length)
 }
 
 /// A write that may wait. When it does, this thread keeps off for a while: kernel threads can wait instead.
-ssize_t file_driver::write_now(int descriptor, const std::byte* from, std::size_t length, std::uint64_t at) noexcept
+/// One that took long makes us wary, so that the next to do so can be told from one that was preempted.
+ssize_t file_driver::write_now(int descriptor, const iovec& from, off_t at) noexcept
 {
     if (tick_ == clock::time_point{}) tick_ = clock::now();
     if (tick_ < throttled_until_) return -EAGAIN;
-    const ssize_t n = ::pwrite(descriptor, from, length, static_cast<off_t>(at));
+    const long before = wary_ != 0 ? waits() : 0;
+    const ssize_t n = ::pwrite(descriptor, from.iov_base, from.iov_len, at);
     const int error = errno;
-    const auto before = std::exchange(tick_, clock::now());
-    if (tick_ - before > held_up) throttled_until_ = tick_ + stay_away;
+    const auto began = std::exchange(tick_, clock::now());
+    if (tick_ - began > held_up) {
+        if (wary_ != 0 && waits() != before) throttled_until_ = tick_ + stay_away;
+        wary_ = wary_writes;
+    } else if (wary_ != 0) {
+        --wary_;
+    }
     return n < 0 ? -error : n;
 }
 

@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include <sys/uio.h>
+
 #include <wye/driver.hpp>
 #include <wye/drivers.hpp>
 #include <wye/file.hpp>
@@ -93,7 +95,7 @@ private:
     std::unique_ptr<segment> adopt(std::string path, opened, wye::access);
 
     void sort(chunk&) noexcept;
-    bool suits_this_thread(const chunk&, file_segment&) noexcept;
+    bool suits_this_thread(chunk&, file_segment&) noexcept;
     bool throttled() noexcept;
 
     std::size_t reap(turn) noexcept;
@@ -104,9 +106,10 @@ private:
     bool take_slot(chunk&) noexcept;
     void give_slot(chunk&) noexcept;
     std::size_t work_some(turn) noexcept;
+    void keep_pace(std::size_t bytes, std::chrono::duration<double> took) noexcept;
     std::size_t move_now(chunk&, std::size_t most) noexcept;
     ssize_t transfer_now(chunk&, file_segment&, std::size_t) noexcept;
-    ssize_t write_now(int descriptor, const std::byte*, std::size_t, std::uint64_t) noexcept;
+    ssize_t write_now(int descriptor, const iovec& from, off_t at) noexcept;
     void finish(chunk&, error_code) noexcept;
 
     const unsigned depth_;
@@ -117,8 +120,11 @@ private:
     chunk_queue device_;  // for the engine
     chunk_queue waiting_; // for a bounce buffer
     unsigned held_ = 0;
+    unsigned in_engine_ = 0;
     std::uint64_t held_bytes_ = 0;
+    std::size_t in_turn_ = 64_KiB;        // what this thread copies at a time when there is a budget
     clock::time_point tick_{};            // when this thread last looked at the clock, in this poll
+    unsigned wary_ = 0;                   // writes still to be watched for whether they wait
     clock::time_point throttled_until_{}; // writers are being held up: not this thread
 };
 
