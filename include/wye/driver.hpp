@@ -21,8 +21,10 @@ struct file_options;
 /// What a chunk asks of a driver.
 ///
 /// Things that appear whole or not at all (an object) are written as `open`, any number of `move`s in any
-/// order, possibly at once, then `commit`, or `abandon` if anything failed. A chunk that is the whole of
-/// its object (`chunk::sole`) is one `move` that does all of it. Everything else is `move`.
+/// order, possibly at once, then `commit`, or `abandon` if anything failed; `commit` ends the session even when
+/// it fails. Reading a large object is `open`, `move`s and `abandon`: all of them see the same generation of it.
+/// An `open` names the object's side only, the other is empty. A chunk that is the whole of its object
+/// (`chunk::sole`) is one `move` that does all of it. Everything else is `move`.
 enum class step : std::uint8_t { move, open, commit, abandon };
 
 /// A piece of a transfer, cut to suit one driver. The runtime owns it; a driver borrows it from `submit`
@@ -35,7 +37,7 @@ struct chunk {
     bool sole = false;                ///< it is all of the object `to`, which must replace the old one at once
     bool urgent = false;              ///< for drivers that can tell the device
     std::uintptr_t session = 0;       ///< set by the driver at `open`, given back in all that follows
-    std::uint64_t total = 0;          ///< bytes of the object being written
+    std::uint64_t total = 0;          ///< bytes of the object being written; `open` for reading sets it
     std::uint64_t checksum = 0;       ///< see `has_checksum`
     bool has_checksum = false;        ///< writing an object (`sole`, `commit`): keep `checksum` (CRC32C) with it;
                                       ///< reading: the driver gives back what was kept, if it reads from the start
