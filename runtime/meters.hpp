@@ -59,7 +59,7 @@ struct driver_meter {
 /// Small things are sampled: reading the clock twice costs more than carrying them.
 constexpr bool sampled(std::uint64_t count, std::uint64_t bytes) noexcept
 {
-    return bytes >= (64 << 10) || count % 16 == 0;
+    return bytes >= (64 << 10) || count % 64 == 0;
 }
 
 inline std::uint64_t stamp() noexcept

@@ -157,8 +157,7 @@ piece* engine::open_session(leg& g, extent& x, bool of_source) noexcept
     piece* p = make_piece(op, x);
     p->stage = stage::session;
     p->step = step::open;
-    p->from = x.source();
-    p->to = x.target();
+    (of_source ? p->from : p->to) = of_source ? x.source() : x.target(); // which of the two is being opened
     p->total = x.length;
     p->from_leg = &g;
     const route& r = *x.route;
@@ -172,8 +171,7 @@ void engine::close_session(operation& op, extent& x, wye::step how, bool of_sour
     piece* p = make_piece(op, x);
     p->stage = stage::session;
     p->step = how;
-    p->from = x.source();
-    p->to = x.target();
+    (of_source ? p->from : p->to) = of_source ? x.source() : x.target();
     p->total = x.length;
     p->session = of_source ? x.opened->source : x.opened->target;
     if (how == step::commit && sums(op, x)) {

@@ -12,7 +12,7 @@
 namespace wye {
 
 /// Counts by powers of two of nanoseconds: `counts[i]` holds latencies in [2^i, 2^(i+1)) ns. Small
-/// transfers (under 64 KiB) are sampled one in sixteen, since reading the clock twice costs more than
+/// transfers (under 64 KiB) are sampled one in sixty-four, since reading the clock twice costs more than
 /// carrying them.
 struct latency_histogram {
     std::array<std::uint64_t, 40> counts{};
