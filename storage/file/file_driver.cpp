@@ -26,6 +26,8 @@ constexpr std::size_t large_read = 512_KiB;     // io_uring is faster into pinne
 constexpr std::chrono::duration<double> piece_time = std::chrono::microseconds{15};
 constexpr std::size_t look_at_clock = 32_KiB;   // of work between two looks
 constexpr std::size_t call_cost = 4_KiB;        // a system call, in bytes of copying
+constexpr unsigned pinned_discount = 8;         // what submission costs, against copying it all
+constexpr unsigned unpinned_discount = 3;
 constexpr std::uint64_t page = 4096;
 
 // A buffered write that took so long was made to wait for the disk (dirty page throttling), or the processor
@@ -180,10 +182,10 @@ void file_driver::finish(chunk& c, error_code e) noexcept
 /// Cannot know the budget, so it starts only what costs a few microseconds; the rest is `poll`'s.
 void file_driver::flush() noexcept
 {
-    std::size_t bytes = 0;
+    std::size_t spent = 0;
     while (chunk* const c = device_.front()) {
-        bytes += of(*c).step.length;
-        if (bytes > most_in_turn) break;
+        spent += cost(*c);
+        if (spent > most_in_turn) break;
         device_.pop();
         start(*c, false);
     }
@@ -245,7 +247,8 @@ std::size_t file_driver::start_some(turn t) noexcept
     std::size_t n = 0, spent = 0;
     while (chunk* const c = device_.pop()) {
         ++n;
-        spent += start(*c, t.bounded()) / 4 + call_cost;
+        start(*c, t.bounded());
+        spent += cost(*c);
         if (spent < (t.bounded() ? look_at_clock : copy_at_once)) continue;
         spent = 0;
         if (!t.bounded() || t.over()) break;
@@ -253,9 +256,17 @@ std::size_t file_driver::start_some(turn t) noexcept
     return n;
 }
 
-/// Hands the next step to the engine; returns its length, or 0 when it must wait for a bounce buffer.
-/// `hurried`: in pieces that are quick to submit.
-std::uint32_t file_driver::start(chunk& c, bool hurried) noexcept
+/// Of this thread's time for starting the next step, in bytes of copying.
+std::size_t file_driver::cost(chunk& c) const noexcept
+{
+    const piece step = of(c).step;
+    if (step.how == way::cached) return call_cost + step.length; // it may be copied there and then
+    return call_cost + step.length / (memory_slot(c, step.length) >= 0 ? pinned_discount : unpinned_discount);
+}
+
+/// Hands the next step to the engine, unless it must wait for a bounce buffer. `hurried`: in pieces that are
+/// quick to submit.
+void file_driver::start(chunk& c, bool hurried) noexcept
 {
     progress& p = of(c);
     file_segment& f = file_of(c);
@@ -267,7 +278,7 @@ std::uint32_t file_driver::start(chunk& c, bool hurried) noexcept
     r.descriptor = p.step.how == way::cached ? f.cached() : f.direct_descriptor();
     r.file_slot = p.step.how == way::cached ? f.cached_slot() : f.direct_slot();
     if (p.step.how == way::bounced) {
-        if (!take_slot(c)) return 0;
+        if (!take_slot(c)) return;
         r.memory = bounce_.at(p.slot);
         if (r.write) std::memcpy(r.memory, memory(c), p.step.length);
     } else if (p.step.how == way::straight) {
@@ -281,7 +292,6 @@ std::uint32_t file_driver::start(chunk& c, bool hurried) noexcept
     r.length = p.step.length;
     ++in_engine_;
     engine_->start(r);
-    return r.length;
 }
 
 int file_driver::memory_slot(chunk& c, std::uint32_t length) const noexcept
@@ -317,7 +327,7 @@ std::size_t file_driver::work_some(turn t) noexcept
         if (!c) break;
         ++n;
         const std::size_t most = t.bounded() ? in_turn_ : copy_at_once;
-        spent += call_cost + (of(*c).step.how == way::bounced ? start(*c, false) : move_now(*c, most));
+        spent += call_cost + (of(*c).step.how == way::bounced ? bounce(*c) : move_now(*c, most));
         if (spent < (t.bounded() ? std::min(in_turn_, look_at_clock) : copy_at_once)) continue;
         if (!t.bounded()) break;
         const auto now = clock::now();
@@ -332,6 +342,14 @@ void file_driver::keep_pace(std::size_t bytes, std::chrono::duration<double> too
 {
     const double fits = static_cast<double>(bytes) * (piece_time / std::max(took, piece_time / 100));
     in_turn_ = std::clamp(static_cast<std::size_t>(fits) & ~(page - 1), least_in_turn, most_in_turn);
+}
+
+/// Copies to a bounce buffer and sends that off. Returns the bytes copied.
+std::size_t file_driver::bounce(chunk& c) noexcept
+{
+    const std::size_t length = of(c).step.length;
+    start(c, false);
+    return length;
 }
 
 /// One system call's worth, through the page cache. Returns the bytes moved.

@@ -101,12 +101,14 @@ private:
     std::size_t reap(turn) noexcept;
     std::size_t land(chunk&, int result) noexcept;
     std::size_t start_some(turn) noexcept;
-    std::uint32_t start(chunk&, bool hurried) noexcept;
+    std::size_t cost(chunk&) const noexcept;
+    void start(chunk&, bool hurried) noexcept;
     int memory_slot(chunk&, std::uint32_t length) const noexcept;
     bool take_slot(chunk&) noexcept;
     void give_slot(chunk&) noexcept;
     std::size_t work_some(turn) noexcept;
     void keep_pace(std::size_t bytes, std::chrono::duration<double> took) noexcept;
+    std::size_t bounce(chunk&) noexcept;
     std::size_t move_now(chunk&, std::size_t most) noexcept;
     ssize_t transfer_now(chunk&, file_segment&, std::size_t) noexcept;
     ssize_t write_now(int descriptor, const iovec& from, off_t at) noexcept;
