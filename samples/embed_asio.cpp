@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that has an io_context already: wye is a guest there, and copies run on the same thread beside a TCP
-// echo server and its client.
+// A program that has an io_context already: wye is a guest there, and copies run on the same thread beside a
+// TCP echo server and its client.
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -41,7 +41,8 @@ wye::task<> serve(tcp::acceptor& acceptor)
     tcp::socket socket = co_await acceptor.async_accept(asio::deferred);
     std::array<char, 4096> buffer;
     for (;;) {
-        const auto [error, n] = co_await socket.async_read_some(asio::buffer(buffer), asio::as_tuple(asio::deferred));
+        const auto [error, n] = co_await socket.async_read_some(asio::buffer(buffer),
+                                                                asio::as_tuple(asio::deferred));
         if (error == asio::error::eof) co_return;
         if (error) throw boost::system::system_error{error};
         co_await asio::async_write(socket, asio::buffer(buffer, n), asio::deferred);
@@ -71,7 +72,8 @@ wye::task<> copy_on_and_on(wye::agent& agent, tally& t)
 /// Echoes for so long, with or without copies beside them. Everything is destroyed before it returns.
 tally run(double seconds, bool with_copies)
 {
-    tally t{clock_type::now() + std::chrono::duration_cast<clock_type::duration>(std::chrono::duration<double>{seconds})};
+    const std::chrono::duration<double> time{seconds};
+    tally t{clock_type::now() + std::chrono::duration_cast<clock_type::duration>(time)};
     asio::io_context io;
     wye::runtime guest{io};
     wye::agent agent{guest, "embed_asio"};
@@ -95,12 +97,14 @@ int main(int argc, char** argv)
     samples::options options{"embed_asio [options]: wye as a guest beside a TCP echo on loopback"};
     options.add("seconds", seconds, "how long (4)");
     try {
-        if (!options.parse(argc, argv).empty()) throw samples::bad_usage{"no arguments but options; try --help"};
+        const auto words = options.parse(argc, argv);
+        if (!words.empty()) throw samples::bad_usage{"unknown argument '" + words[0] + "'; try --help"};
         const tally alone = run(seconds / 2, false), together = run(seconds / 2, true);
-        const auto per_second = [&](std::uint64_t n) { return static_cast<double>(n) / (seconds / 2); };
-        std::cout << std::fixed << std::setprecision(0) << "echo alone: " << per_second(alone.round_trips)
-                  << " round trips/s\necho beside copies: " << per_second(together.round_trips) << " round trips/s, and "
-                  << std::setprecision(2) << per_second(together.bytes) / 1e9 << " GB/s copied\n";
+        const auto rate = [&](std::uint64_t n) { return static_cast<double>(n) / (seconds / 2); };
+        std::cout << std::fixed << std::setprecision(0) << "echo alone: " << rate(alone.round_trips)
+                  << " round trips/s\necho beside copies: " << rate(together.round_trips)
+                  << " round trips/s, and " << std::setprecision(2) << rate(together.bytes) / 1e9
+                  << " GB/s copied\n";
         return together.round_trips != 0 && together.bytes != 0 ? 0 : 1;
     } catch (const samples::bad_usage& e) {
         std::cerr << "embed_asio: " << e.what() << '\n';

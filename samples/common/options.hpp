@@ -49,8 +49,10 @@ public:
             const std::size_t equals = argument.find('=');
             const known& o = find(argument.substr(0, equals));
             if (!o.takes_value && equals != argument.npos) throw bad_usage{"--" + o.name + " takes no value"};
-            if (o.takes_value && equals == argument.npos && ++i == argc) throw bad_usage{"--" + o.name + " needs a value"};
-            o.set(!o.takes_value ? "" : equals == argument.npos ? argv[i] : argument.substr(equals + 1));
+            if (!o.takes_value) o.set({});
+            else if (equals != argument.npos) o.set(argument.substr(equals + 1));
+            else if (++i != argc) o.set(argv[i]);
+            else throw bad_usage{"--" + o.name + " needs a value"};
         }
         return words;
     }

@@ -59,7 +59,10 @@ void __libc_free(void*);
 void* malloc(std::size_t n) noexcept { return count(__libc_malloc(n)); }
 void* calloc(std::size_t n, std::size_t size) noexcept { return count(__libc_calloc(n, size)); }
 void* memalign(std::size_t alignment, std::size_t n) noexcept { return count(__libc_memalign(alignment, n)); }
-void* aligned_alloc(std::size_t alignment, std::size_t n) noexcept { return count(__libc_memalign(alignment, n)); }
+void* aligned_alloc(std::size_t alignment, std::size_t n) noexcept
+{
+    return count(__libc_memalign(alignment, n));
+}
 int posix_memalign(void** p, std::size_t alignment, std::size_t n) noexcept
 {
     *p = count(__libc_memalign(alignment, n));

@@ -53,12 +53,11 @@ constexpr std::size_t buffer_bytes = 32 * 4_MiB; ///< for the deepest of the lar
 class bench {
 public:
     explicit bench(const settings& s)
-        : direct_{s.directory, s.file_mib * 1_MiB}, cached_{s.directory, s.file_mib * 1_MiB}, buffers_{buffer_bytes}
+        : direct_{s.directory, s.file_mib * 1_MiB}, cached_{s.directory, s.file_mib * 1_MiB},
+          buffers_{buffer_bytes}
     {
         spawn(open());
         rt_.run();
-        direct_.unlink();
-        cached_.unlink();
     }
 
     const test_file& file_for(const load& l) const { return l.direct ? direct_ : cached_; }
@@ -189,7 +188,7 @@ result measure(bench& b, const settings& s, const load& l)
     result r{name_of(l), "MB/s", {}, {}, {}, {}, {}};
     if (!s.against_raw) {
         const std::size_t n = operations_of_slice(l, b.megabytes_per_second_ours(l, 4 * l.depth), s.seconds);
-        r.ours = repeat(s.seconds, 5, [&] { return b.megabytes_per_second_ours(l, n); });
+        r.ours = median(repeat(s.seconds, 5, [&] { return b.megabytes_per_second_ours(l, n); }));
         return r;
     }
     const best_raw best = find_best(b, l, s.seconds);

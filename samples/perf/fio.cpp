@@ -18,20 +18,24 @@ std::string output_of(const std::string& command)
 {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe{::popen(command.c_str(), "re"), &::pclose};
     std::string text;
+    if (!pipe) return text;
     char buffer[4096];
-    while (pipe)
-        if (const std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe.get()); n != 0) text.append(buffer, n);
-        else break;
+    while (const std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe.get())) text.append(buffer, n);
     return text;
 }
 
 std::string command_for(const load& l, const test_file& file)
 {
-    return "fio --name=perf --output-format=json --ioengine=io_uring --fixedbufs=1 --registerfiles=1 --gtod_reduce=1"
-           " --norandommap=1 --time_based=1 --fallocate=none --allow_file_create=0 --invalidate=0 --filename=" +
-           file.path_of_descriptor() + " --size=" + std::to_string(file.size()) + " --rw=" +
-           (l.write ? "randwrite" : "randread") + " --direct=" + (l.direct ? "1" : "0") + " --bs=" +
-           std::to_string(l.bytes) + " --iodepth=" + std::to_string(l.depth) + " --runtime=1 2>/dev/null";
+    std::string command = "fio --name=perf --output-format=json --runtime=1 --time_based=1 --gtod_reduce=1"
+                          " --ioengine=io_uring --fixedbufs=1 --registerfiles=1 --norandommap=1"
+                          " --fallocate=none --allow_file_create=0 --invalidate=0";
+    command += " --filename=" + file.path();
+    command += " --size=" + std::to_string(file.size());
+    command += l.write ? " --rw=randwrite" : " --rw=randread";
+    command += l.direct ? " --direct=1" : " --direct=0";
+    command += " --bs=" + std::to_string(l.bytes);
+    command += " --iodepth=" + std::to_string(l.depth);
+    return command + " 2>/dev/null";
 }
 
 } // namespace

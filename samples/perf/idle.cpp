@@ -84,7 +84,7 @@ void measure_idle_calls(const settings& s, report& r)
     rt->stop();
     stopped.set_value();
     thread.join();
-    r.add("runtime/idle_syscalls", "calls", static_cast<double>(calls), "in a second of run() with nothing to do");
+    r.add("runtime/idle_syscalls", "calls", static_cast<double>(calls), "in a second of run(), idle");
 }
 
 } // namespace perf

@@ -17,7 +17,7 @@
 namespace {
 
 constexpr std::array suites{
-    perf::suite{"runtime", "what the loop, a copy and a batch cost, in time, memory and system calls", &perf::run_runtime},
+    perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
     perf::suite{"pipeline", "routes of two hops against the slower hop alone", &perf::run_pipeline},
 };
@@ -25,11 +25,15 @@ constexpr std::array suites{
 std::string usage()
 {
     std::string text = "perf SUBCOMMAND [options]\n\n";
-    for (const perf::suite& s : suites)
-        text += "  " + std::string{s.name} + std::string(12 - s.name.size(), ' ') + std::string{s.what} + '\n';
-    return text + "\nratio is ours divided by raw: more is better where the unit is a rate (MB/s), less where it is\n"
-                  "a cost (ns, bytes). Both are medians of slices taken turn and turn about; the ratio is the median\n"
-                  "of the pairs' ratios.";
+    for (const perf::suite& s : suites) {
+        std::string name{s.name};
+        name.resize(12, ' ');
+        text.append("  ").append(name).append(s.what).append("\n");
+    }
+    return text + "\n"
+                  "ratio is ours divided by raw: more is better where the unit is a rate (MB/s), less\n"
+                  "where it is a cost (ns, bytes). Both are medians of slices taken turn and turn about;\n"
+                  "the ratio is the median of the pairs' ratios.";
 }
 
 const perf::suite& find_suite(const std::vector<std::string>& words)
@@ -64,7 +68,8 @@ void measure(int argc, char** argv)
     }
     perf::report report{s};
     suite.run(s, report);
-    if (report.empty()) throw samples::bad_usage{"no case of " + s.command + " has '" + s.filter + "' in its name"};
+    if (report.empty())
+        throw samples::bad_usage{"no case of " + s.command + " has '" + s.filter + "' in its name"};
     if (!json.empty() && !(out << boost::json::serialize(report.to_json()) << '\n' << std::flush))
         throw std::runtime_error{"cannot write " + json};
 }

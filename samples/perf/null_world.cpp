@@ -38,7 +38,8 @@ null_world::null_world(driving how)
       how_{how}
 {
     drive(register_memory());
-    for (std::size_t i = 0; i < blocks; ++i) batch.push_back({from.block(i, block_bytes), to.block(i, block_bytes)});
+    for (std::size_t i = 0; i < blocks; ++i)
+        batch.push_back({from.block(i, block_bytes), to.block(i, block_bytes)});
     from_blocks = agent.prepare(wye::blocks_of(from, block_bytes));
     to_blocks = agent.prepare(wye::blocks_of(to, block_bytes));
     std::iota(indices.begin(), indices.end(), 0);
@@ -47,7 +48,8 @@ null_world::null_world(driving how)
 wye::task<> null_world::register_memory()
 {
     from = co_await agent.register_memory(wye::dram(memory.data(), blocks * block_bytes));
-    to = co_await agent.register_memory(wye::vram(memory.data() + blocks * block_bytes, blocks * block_bytes));
+    std::byte* const half = memory.data() + blocks * block_bytes;
+    to = co_await agent.register_memory(wye::vram(half, blocks * block_bytes));
 }
 
 void null_world::drive(wye::task<> t)

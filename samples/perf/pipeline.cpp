@@ -41,11 +41,14 @@ public:
         l.bytes_per_second = rate_;
         return l;
     }
-    bool carries(const wye::slice& from, const wye::slice& to) const noexcept override { return accepts_(from, to); }
+    bool carries(const wye::slice& from, const wye::slice& to) const noexcept override
+    {
+        return accepts_(from, to);
+    }
     bool submit(wye::chunk& c) noexcept override
     {
-        const double took = static_cast<double>(c.from.length) / rate_;
-        free_at_ = std::max(free_at_, clock::now()) + std::chrono::nanoseconds{static_cast<std::int64_t>(took * 1e9)};
+        const auto takes = static_cast<std::int64_t>(static_cast<double>(c.from.length) / rate_ * 1e9);
+        free_at_ = std::max(free_at_, clock::now()) + std::chrono::nanoseconds{takes};
         c.scratch[0] = static_cast<std::uint64_t>(free_at_.time_since_epoch().count());
         c.next = nullptr;
         (first_ ? last_->next : first_) = &c;
@@ -143,7 +146,10 @@ constexpr double throttle = 1e9;
 constexpr plan large{64_MiB, 64_MiB, 1}, small{64_MiB, 1_MiB, 8};
 
 bool is_dram(const wye::slice& s) { return s.tier() == wye::tier::dram; }
-bool is_vram(const wye::slice& s, std::int32_t device) { return s.tier() == wye::tier::vram && s.of->device == device; }
+bool is_vram(const wye::slice& s, std::int32_t device)
+{
+    return s.tier() == wye::tier::vram && s.of->device == device;
+}
 
 struct three_regions {
     wye::region source, between, target;
@@ -161,10 +167,10 @@ void compare_throttled(const settings& s, report& r)
     if (!r.wants("pipeline/two_hops_equal") && !r.wants("pipeline/two_hops_equal/1MiB")) return;
     wye::arena memory{64_MiB};
     bench b{false};
-    b.agent().add(std::make_unique<throttled>("source", throttle, [](const wye::slice& from, const wye::slice& to) {
+    b.agent().add(std::make_unique<throttled>("source", throttle, [](const auto& from, const auto& to) {
         return is_vram(from, 0) && is_dram(to);
     }));
-    b.agent().add(std::make_unique<throttled>("target", throttle, [](const wye::slice& from, const wye::slice& to) {
+    b.agent().add(std::make_unique<throttled>("target", throttle, [](const auto& from, const auto& to) {
         return is_dram(from) && is_vram(to, 1);
     }));
     three_regions regions;
@@ -202,7 +208,8 @@ wye::task<> open_ends(wye::agent& agent, std::string directory, wye::arena& memo
 
 void compare_files(const settings& s, report& r)
 {
-    const std::string to_vram = "pipeline/file_to_vram", to_file = "pipeline/vram_to_file", files = "pipeline/file_to_file";
+    const std::string to_vram = "pipeline/file_to_vram", to_file = "pipeline/vram_to_file";
+    const std::string files = "pipeline/file_to_file";
     if (!r.wants(to_vram) && !r.wants(to_file) && !r.wants(files)) return;
     wye::arena memory{2 * file_plan.bytes};
     bench b{true};

@@ -19,7 +19,10 @@ namespace perf {
 
 namespace {
 
-[[noreturn]] void fail(int number, const char* what) { throw std::system_error{number, std::generic_category(), what}; }
+[[noreturn]] void fail(int number, const char* what)
+{
+    throw std::system_error{number, std::generic_category(), what};
+}
 
 /// What a read or write call returned must be what was asked for.
 void check(ssize_t n, const load& l, const char* what)
@@ -37,7 +40,8 @@ void read_once(const load& l, int descriptor, std::byte* into, std::uint64_t off
         check(::pread(descriptor, into, l.bytes, static_cast<off_t>(offset)), l, "pread");
 }
 
-double run_calls(const load& l, const test_file& file, const wye::arena& buffers, std::span<const std::uint64_t> offsets)
+double run_calls(const load& l, const test_file& file, const wye::arena& buffers,
+                 std::span<const std::uint64_t> offsets)
 {
     const int descriptor = file.descriptor(l.direct);
     unsigned slot = 0;

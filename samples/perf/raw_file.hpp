@@ -18,7 +18,7 @@ struct load {
     unsigned depth = 1;
 };
 
-/// A file of random bytes on disk, open twice. It has no name once `unlink` was called.
+/// A file of random bytes on disk, open twice. It has no name, so nothing is left however the program ends.
 class test_file {
 public:
     /// Throws system_error.
@@ -27,11 +27,9 @@ public:
     test_file& operator=(const test_file&) = delete;
     ~test_file();
 
-    void unlink() noexcept;
     int descriptor(bool direct) const noexcept { return direct ? direct_ : cached_; }
-    /// One of the descriptors as a path, which other programs of this user can open even without the name.
-    std::string path_of_descriptor() const;
-    const std::string& path() const noexcept { return path_; }
+    /// By which it can be opened again, by other programs of this user too.
+    std::string path() const;
     std::size_t size() const noexcept { return bytes_; }
     void sync() const;
     /// Everything into the page cache, or out of it.
@@ -39,10 +37,8 @@ public:
     void cool() const;
 
 private:
-    std::string path_;
     std::size_t bytes_;
     int cached_ = -1, direct_ = -1;
-    bool named_ = true;
 };
 
 /// How plain code may do it; which one is best depends on the load and the machine.
@@ -59,7 +55,8 @@ bool can(method, const load&);
 
 /// Reads or writes `load.bytes` at each offset, from or to slots of `buffers`, with `load.depth` under way;
 /// checks every byte count. The setup is not timed. Returns seconds; throws system_error.
-double run_raw(method, const load&, const test_file&, const wye::arena& buffers, std::span<const std::uint64_t> offsets);
+double run_raw(method, const load&, const test_file&, const wye::arena& buffers,
+               std::span<const std::uint64_t> offsets);
 
 /// MB/s of fio for the same load, over a second; nothing when it is not installed or fails.
 std::optional<double> run_fio(const load&, const test_file&);

@@ -28,11 +28,12 @@ boost::json::value number(const std::optional<double>& v)
 
 bool is_void(const result& r) { return r.raw_over_tool && *r.raw_over_tool < 0.9; }
 
-void print_line(const std::string& name, const std::string& ours, const std::string& raw, const std::string& ratio,
-                const std::string& unit, const std::string& note)
+void print_line(const std::string& name, const std::string& ours, const std::string& raw,
+                const std::string& ratio, const std::string& unit, const std::string& note)
 {
-    std::cout << std::left << std::setw(56) << name << std::right << std::setw(10) << ours << std::setw(10) << raw
-              << std::setw(8) << ratio << "  " << std::left << std::setw(7) << unit << note << std::endl;
+    std::cout << std::left << std::setw(56) << name << std::right << std::setw(10) << ours << std::setw(10)
+              << raw << std::setw(8) << ratio << "  " << std::left << std::setw(7) << unit << note
+              << std::endl;
 }
 
 } // namespace

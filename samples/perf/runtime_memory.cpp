@@ -99,12 +99,13 @@ struct counted_operation {
 
 constexpr counted_operation counted_operations[] = {
     {"copy_one", [](null_world& w, std::uint64_t& n) { return count(w, operations::copy_one, n); }},
-    {"copy_in_child_coroutine", [](null_world& w, std::uint64_t& n) { return count(w, operations::copy_in_child, n); }},
-    {"copy_callback_bound_slot", &count_callbacks},
-    {"copy_in_cancellable_coroutine", &count_cancellable},
+    {"copy_in_child", [](null_world& w, std::uint64_t& n) { return count(w, operations::copy_in_child, n); }},
+    {"copy_bound_slot", &count_callbacks},
+    {"copy_in_cancellable", &count_cancellable},
     {"copy_64_coroutines", &count_among_64},
     {"copy_batch64", [](null_world& w, std::uint64_t& n) { return count(w, operations::copy_batch64, n); }},
-    {"copy_prepared64", [](null_world& w, std::uint64_t& n) { return count(w, operations::copy_prepared64, n); }},
+    {"copy_prepared64",
+     [](null_world& w, std::uint64_t& n) { return count(w, operations::copy_prepared64, n); }},
     {"sleep", [](null_world& w, std::uint64_t& n) { return count(w, operations::sleep, n); }},
 };
 
@@ -141,7 +142,8 @@ std::size_t how_many()
 {
     std::ifstream in("/proc/meminfo");
     for (std::string word; in >> word;)
-        if (std::size_t kib = 0; word == "MemAvailable:" && in >> kib) return std::min<std::size_t>(1'000'000, kib / 3);
+        if (std::size_t kib = 0; word == "MemAvailable:" && in >> kib)
+            return std::min<std::size_t>(1'000'000, kib / 3);
     return 100'000;
 }
 
@@ -217,7 +219,7 @@ void measure_allocations(report& r)
         }
     }
     if (r.wants("runtime/allocations"))
-        r.add("runtime/allocations", "count", static_cast<double>(sum), "all of these, 20000 operations each");
+        r.add("runtime/allocations", "count", static_cast<double>(sum), "all of these, 20000 times each");
 }
 
 void measure_waiting(report& r)
@@ -225,7 +227,8 @@ void measure_waiting(report& r)
     const std::size_t n = how_many();
     const std::string note = std::to_string(n) + " waiting";
     const auto measure = [&](const char* name, auto what_grows, auto begin) {
-        if (r.wants(name)) r.add(name, "bytes", in_child([&] { return growth(n, what_grows, begin); }), note);
+        if (!r.wants(name)) return;
+        r.add(name, "bytes", in_child([&] { return growth(n, what_grows, begin); }), note);
     };
     if (allocations::counted) {
         measure("runtime/bytes_per_waiting_op", &allocations::live_bytes, &begin_copies);

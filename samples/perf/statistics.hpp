@@ -4,18 +4,23 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace perf {
 
 using clock = std::chrono::steady_clock;
 
-inline double seconds_since(clock::time_point t) { return std::chrono::duration<double>(clock::now() - t).count(); }
+inline double seconds_since(clock::time_point t)
+{
+    return std::chrono::duration<double>(clock::now() - t).count();
+}
 
 /// Of `values`, which must not be empty; `q` from 0 to 1.
 inline double quantile(std::vector<double> values, double q)
 {
-    const auto at = values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1) + 0.5);
+    const double rank = q * static_cast<double>(values.size() - 1);
+    const auto at = values.begin() + static_cast<std::ptrdiff_t>(rank + 0.5);
     std::nth_element(values.begin(), at, values.end());
     return *at;
 }
@@ -43,14 +48,14 @@ paired alternate(double seconds, std::size_t least, Ours&& ours, Raw&& raw)
     return {median(std::move(a)), median(std::move(b)), median(std::move(ratios))};
 }
 
-/// The median of what `measure` returns when called for about `seconds`, and at least `least` times.
+/// What `measure` returns when called for about `seconds`, and at least `least` times.
 template <class Measure>
-double repeat(double seconds, std::size_t least, Measure&& measure)
+std::vector<double> repeat(double seconds, std::size_t least, Measure&& measure)
 {
     std::vector<double> values;
     const auto begin = clock::now();
     while (values.size() < least || seconds_since(begin) < seconds) values.push_back(measure());
-    return median(std::move(values));
+    return values;
 }
 
 } // namespace perf
