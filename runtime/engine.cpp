@@ -30,6 +30,11 @@ void chunk::done(error_code error, std::size_t bytes) noexcept
     auto& p = static_cast<detail::piece&>(*this);
     p.op->by->ended(p, error, bytes);
 }
+void chunk::done() noexcept
+{
+    auto& p = static_cast<detail::piece&>(*this);
+    p.op->by->ended(p, {}, from.length);
+}
 
 namespace detail {
 
@@ -65,6 +70,10 @@ engine::~engine()
     if (staging_.made()) {
         for (auto& d : drivers_) d->dismiss(staging_.segment());
         staging_.segment().engine = nullptr;
+    }
+    while (spares_) {
+        piece* p = std::exchange(spares_, static_cast<piece*>(spares_->next));
+        loop_.memory().deallocate(p, sizeof(piece));
     }
 }
 
@@ -114,7 +123,7 @@ std::size_t engine::poll(turn t) noexcept
     if (++first_lane_ >= lanes) first_lane_ = 0;
     for (std::size_t i = 0, at = first_lane_; i < lanes; ++i, at = at + 1 == lanes ? 0 : at + 1) {
         lane& l = *lanes_[at];
-        n += pump(l, t);
+        if (l.anything_to_post()) n += pump(l, t);
         if (l.posted) {
             l.posted = false;
             l.by->flush();

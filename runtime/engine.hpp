@@ -37,15 +37,31 @@ struct lane {
     fifo<piece> resumed;                 ///< in the window already, to be posted (again)
     fifo<piece> ready[priority_count];   ///< second hops and sessions
     list<leg> legs[priority_count];      ///< operations to cut from
-    leg* streak = nullptr;               ///< a simple leg that goes on being cut from, within one pump
-    std::size_t streak_priority = 0;
+    std::uint64_t posts = 0;
     driver_meter meter;
 
-    bool waiting(std::size_t p) const noexcept { return !ready[p].empty() || !legs[p].empty(); }
-    bool anything_waiting() const noexcept
+    /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a bit
+    /// that is set is a hint, and one that is not is a fact.
+    mutable std::uint8_t asked = 0;
+
+    void wait(leg& g, std::size_t p) noexcept
     {
-        return !resumed.empty() || waiting(0) || waiting(1) || waiting(2);
+        legs[p].push_back(g);
+        asked |= static_cast<std::uint8_t>(1u << p);
     }
+    void wait(piece& made, std::size_t p) noexcept
+    {
+        ready[p].push(made);
+        asked |= static_cast<std::uint8_t>(1u << p);
+    }
+    bool waiting(std::size_t p) const noexcept
+    {
+        if (!(asked & (1u << p))) return false;
+        if (!ready[p].empty() || !legs[p].empty()) return true;
+        asked &= static_cast<std::uint8_t>(~(1u << p));
+        return false;
+    }
+    bool anything_to_post() const noexcept { return asked || !resumed.empty(); }
 };
 
 /// How bytes get from one kind of segment to another: by one driver, or by two with staging between.
@@ -107,6 +123,8 @@ public:
     std::uint64_t corruptions = 0;
 
 private:
+    /// Bytes that an operation may have in a row while others of its priority wait.
+    static constexpr std::uint32_t burst_bytes = 256 * 1024;
     static constexpr std::size_t index(tier t) noexcept { return static_cast<std::size_t>(t); }
 
     struct kind {
@@ -125,7 +143,7 @@ private:
     void check_all(operation&) noexcept;
     void hold(operation&) noexcept;
     void let_go(operation&) noexcept;
-    void begin_simple(operation&) noexcept;
+    void let_go_alike(operation&) noexcept;
     void line_up(operation&) noexcept;
     void line_up_apart(operation&) noexcept;
     void queue(leg&) noexcept;
@@ -137,18 +155,25 @@ private:
 
     // scheduler.cpp
     std::size_t pump(lane&, turn) noexcept;
-    piece* next(lane&) noexcept;
     std::size_t choose(const lane&) const noexcept;
     bool room(const lane&, std::size_t p) const noexcept;
     piece* cut_admitted(lane&, leg&, std::size_t p) noexcept;
     void admit(lane&, piece&) noexcept;
     bool post(lane&, piece&) noexcept;
-    bool post_at_once(lane&, leg&) noexcept;
+    void rotate(lane&, leg&, std::size_t p) noexcept;
+
+    // express.cpp
+    void begin_one(operation&) noexcept;
+    piece& simple_piece() noexcept;
+    void spare(piece&) noexcept;
+    piece& cut_simple(lane&, operation&, extent&) noexcept;
+    std::size_t express(lane&, leg&, std::size_t p, turn) noexcept;
+    bool express_at_once(lane&, operation&) noexcept;
+    void landed_simple(piece&) noexcept;
     void leave(piece&) noexcept;
 
     // pipeline.cpp
     piece* cut(lane&, leg&) noexcept;
-    piece* cut_simple(lane&, leg&) noexcept;
     piece* open_session(leg&, extent&, bool of_source) noexcept;
     void close_session(operation&, extent&, wye::step, bool of_source) noexcept;
     bool must_open_source(const extent&) const noexcept;
@@ -160,7 +185,6 @@ private:
     void second_hop(piece&) noexcept;
     void session_ended(piece&, error_code) noexcept;
     bool resume_short(piece&, std::size_t bytes) noexcept;
-    void ended_simple(piece&, lane&) noexcept;
     std::size_t sum(turn) noexcept;
     void summed(piece&) noexcept;
     void landed(piece&) noexcept;
@@ -181,6 +205,7 @@ private:
     staging staging_;
     notifications notifications_;
     fifo<piece> summing_;
+    piece* spares_ = nullptr; ///< for the short way, ready to be used again
     list<operation> operations_;
     std::size_t active_ = 0;
     std::size_t first_lane_ = 0;

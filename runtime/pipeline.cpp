@@ -32,6 +32,7 @@ piece* engine::make_piece(operation& op, extent& x) noexcept
 void engine::free(piece& p) noexcept
 {
     --p.of->out;
+    if (p.simple) return spare(p);
     loop_.memory().deallocate(&p, sizeof(piece));
 }
 
@@ -77,7 +78,6 @@ std::uint64_t engine::piece_size(const lane& l, const extent& x) const noexcept
 /// or is used up.
 piece* engine::cut(lane& l, leg& g) noexcept
 {
-    if (g.simple) return cut_simple(l, g);
     operation& op = *g.op;
     while (g.cursor != g.end && op.extents[g.cursor].at == phase::over) ++g.cursor;
     if (g.cursor == g.end) {
@@ -121,32 +121,6 @@ piece* engine::cut(lane& l, leg& g) noexcept
     return p;
 }
 
-/// The same where there is nothing to open, to stage or to sum: memory to memory, memory to file and back.
-piece* engine::cut_simple(lane& l, leg& g) noexcept
-{
-    operation& op = *g.op;
-    extent& x = op.extents[g.cursor];
-    x.at = phase::moving;
-    if (x.length == 0 || x.failed) {
-        if (++g.cursor == g.end) g.unlink();
-        settle(op, x);
-        return nullptr;
-    }
-    piece* p = make_piece(op, x);
-    p->place = x.cut;
-    const std::uint64_t left = x.length - x.cut;
-    p->bytes = left <= l.limits.chunk_bytes ? left : piece_size(l, x);
-    p->rail = l.rail;
-    p->from = {x.from, x.from_offset + x.cut, p->bytes};
-    p->to = {x.to, x.to_offset + x.cut, p->bytes};
-    p->stage = stage::last_hop;
-    p->simple = true;
-    x.cut += p->bytes;
-    op.moved = true;
-    if (x.cut == x.length && ++g.cursor == g.end) g.unlink();
-    return p;
-}
-
 piece* engine::open_session(leg& g, extent& x, bool of_source) noexcept
 {
     operation& op = *g.op;
@@ -162,7 +136,7 @@ piece* engine::open_session(leg& g, extent& x, bool of_source) noexcept
     p->from_leg = &g;
     const route& r = *x.route;
     lane& where = of_source || !r.second ? *r.first : *r.second;
-    where.ready[static_cast<std::size_t>(op.priority)].push(*p);
+    where.wait(*p, static_cast<std::size_t>(op.priority));
     return nullptr;
 }
 
@@ -180,7 +154,7 @@ void engine::close_session(operation& op, extent& x, wye::step how, bool of_sour
     }
     const route& r = *x.route;
     lane& where = of_source || !r.second ? *r.first : *r.second;
-    where.ready[static_cast<std::size_t>(op.priority)].push(*p);
+    where.wait(*p, static_cast<std::size_t>(op.priority));
 }
 
 void engine::session_ended(piece& p, error_code e) noexcept
@@ -227,6 +201,7 @@ bool engine::resume_short(piece& p, std::size_t bytes) noexcept
 /// What a driver says of a piece: the end of its hop, or of part of it.
 void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
 {
+    if (p.simple && !said.failed() && bytes >= p.from.length) return landed_simple(p);
     lane& l = *p.at;
     --l.out;
     error_code e = said;
@@ -243,26 +218,9 @@ void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
         ++l.meter.errors;
         return p.stage == stage::session ? session_ended(p, e) : drop(p, e);
     }
-    if (p.simple) return ended_simple(p, l);
     if (p.stage == stage::session) return session_ended(p, e);
     l.meter.bytes += p.from.length;
     advance(p);
-}
-
-/// The short way for a piece of a simple leg, which has landed.
-void engine::ended_simple(piece& p, lane& l) noexcept
-{
-    operation& op = *p.op;
-    extent& x = *p.of;
-    l.meter.bytes += p.from.length;
-    if (x.failed) return landed(p);
-    op.bytes += p.bytes;
-    x.route->pair->bytes += p.bytes;
-    if (op.progress) op.progress->add(p.bytes);
-    free(p);
-    if (x.out != 0 || x.cut != x.length) return;
-    x.at = phase::over;
-    if (--op.left == 0) finish(op);
 }
 
 /// A hop is behind it.
@@ -300,7 +258,7 @@ void engine::second_hop(piece& p) noexcept
     p.session = x.opened && x.opened->target_open ? x.opened->target : 0;
     p.sole = is_object(*x.to) && p.bytes == x.length;
     p.rail = l.rail;
-    l.ready[static_cast<std::size_t>(p.op->priority)].push(p);
+    l.wait(p, static_cast<std::size_t>(p.op->priority));
 }
 
 /// Checksums, in slices small enough for a budget.

@@ -34,11 +34,16 @@ struct recycling_scope : asio::detail::thread_context {
 } // namespace
 
 struct progress_loop::entered {
-    explicit entered(progress_loop& l) : loop{l}, scope{l.frames_} { ++loop.depth_; }
+    explicit entered(progress_loop& l) : loop{l}
+    {
+        // A host recycles by itself, and what one of us frees must come back to the same one.
+        if (!l.guest_) scope.emplace(l.frames_);
+        ++loop.depth_;
+    }
     ~entered() { --loop.depth_; }
     entered(const entered&) = delete;
     progress_loop& loop;
-    recycling_scope scope;
+    std::optional<recycling_scope> scope;
 };
 
 progress_loop::progress_loop(const runtime_options& o)
@@ -95,10 +100,13 @@ std::size_t progress_loop::run(clock::time_point until)
     while (!stopped()) {
         const std::size_t progress = pass(turn{});
         total += progress;
-        if (nothing_left()) break;
         if (until != clock::time_point::max() && clock::now() >= until) break;
-        if (progress == 0) wait(last_progress_, until);
-        else last_progress_ = {};
+        if (progress != 0) {
+            last_progress_ = {};
+            continue;
+        }
+        if (nothing_left()) break;
+        wait(last_progress_, until);
     }
     stopped_.store(false, std::memory_order_relaxed);
     return total;

@@ -13,8 +13,6 @@ namespace {
 constexpr std::size_t urgent = 0, background = 2;
 /// A sixteenth of the bytes is background's, whatever else wants to go.
 constexpr std::uint64_t background_share = 15;
-/// Bytes that an operation may have in a row while others of its priority wait.
-constexpr std::uint32_t burst_bytes = 256 * 1024;
 
 } // namespace
 
@@ -31,6 +29,7 @@ bool engine::room(const lane& l, std::size_t p) const noexcept
 /// The priority whose turn it is, or `priority_count`.
 std::size_t engine::choose(const lane& l) const noexcept
 {
+    if (!l.asked) return priority_count;
     const bool later = l.waiting(background) && room(l, background);
     if (later && l.owed >= background_share * l.limits.chunk_bytes) return background;
     for (std::size_t p = urgent; p < background; ++p)
@@ -41,9 +40,8 @@ std::size_t engine::choose(const lane& l) const noexcept
 void engine::admit(lane& l, piece& p) noexcept
 {
     p.at = &l;
-    ++l.chunks;
+    if (l.chunks++ == 0) l.meter.busy.begin();
     l.bytes += p.bytes;
-    l.meter.busy.begin();
     if (p.op->priority == priority::background) {
         ++l.background_chunks;
         l.background_bytes += p.bytes;
@@ -57,54 +55,32 @@ void engine::leave(piece& p) noexcept
 {
     lane& l = *p.at;
     p.at = nullptr;
-    --l.chunks;
+    if (--l.chunks == 0) l.meter.busy.end();
     l.bytes -= p.bytes;
-    l.meter.busy.end();
     if (p.op->priority == priority::background) {
         --l.background_chunks;
         l.background_bytes -= p.bytes;
     }
 }
 
-/// The next piece, in the window; null when nothing may go now.
-piece* engine::next(lane& l) noexcept
+/// Lets others of its priority go first when it has had its share.
+void engine::rotate(lane& l, leg& g, std::size_t p) noexcept
 {
-    if (leg* g = l.streak) { // nothing can have come since it was chosen, so the choice stands
-        if (g->is_linked() && g->burst < burst_bytes && room(l, l.streak_priority))
-            return cut_admitted(l, *g, l.streak_priority);
-        l.streak = nullptr;
-    }
-    if (piece* p = l.resumed.pop()) return p;
-    for (;;) {
-        const std::size_t p = choose(l);
-        if (p == priority_count) return nullptr;
-        if (piece* made = l.ready[p].pop()) {
-            admit(l, *made);
-            return made;
-        }
-        leg& g = l.legs[p].front();
-        if (piece* made = cut_admitted(l, g, p)) return made;
-    }
+    if (!g.is_linked() || g.burst < burst_bytes) return;
+    g.burst = 0;
+    g.unlink();
+    l.wait(g, p);
 }
 
-/// A piece of this leg, or null: it waits elsewhere now, had nothing to cut, or its piece is summed first.
+/// A piece of this leg, in the window, or null: it waits elsewhere now, had nothing to cut, or its piece is summed
+/// first.
 piece* engine::cut_admitted(lane& l, leg& g, std::size_t p) noexcept
 {
     piece* made = cut(l, g);
     if (!made) return nullptr;
     admit(l, *made);
     g.burst += static_cast<std::uint32_t>(made->bytes);
-    if (!g.is_linked()) {
-        l.streak = nullptr;
-    } else if (g.burst >= burst_bytes) {
-        g.burst = 0;
-        g.unlink();
-        l.legs[p].push_back(g);
-        l.streak = nullptr;
-    } else if (g.simple) {
-        l.streak = &g;
-        l.streak_priority = p;
-    }
+    rotate(l, g, p);
     if (made->stage != stage::sum_before) return made;
     summing_.push(*made);
     return nullptr;
@@ -113,7 +89,7 @@ piece* engine::cut_admitted(lane& l, leg& g, std::size_t p) noexcept
 /// Gives a piece to the driver; false when it will not have it now.
 bool engine::post(lane& l, piece& p) noexcept
 {
-    if (sampled(l.meter.operations, p.bytes)) p.began = stamp();
+    if (sampled(++l.posts, p.bytes)) p.began = stamp();
     if (!l.by->submit(p)) {
         l.resumed.push_front(p);
         l.refused = true;
@@ -125,28 +101,29 @@ bool engine::post(lane& l, piece& p) noexcept
     return true;
 }
 
-/// A copy that finds nobody waiting goes straight to the driver, unless the caller's time is measured.
-bool engine::post_at_once(lane& l, leg& g) noexcept
-{
-    const auto p = static_cast<std::size_t>(g.op->priority);
-    if (!g.simple || l.refused || loop_.in_bounded_turn() || l.anything_waiting() || !room(l, p)) return false;
-    piece* made = cut_simple(l, g);
-    if (!made) return true;
-    admit(l, *made);
-    post(l, *made);
-    return g.cursor == g.end;
-}
-
+/// Posts what may go now, first what is in the window already; returns how much that was.
 std::size_t engine::pump(lane& l, turn t) noexcept
 {
     std::size_t n = 0;
-    while (!l.refused) {
-        if (n != 0 && t.over()) break;
-        piece* p = next(l);
-        if (!p || !post(l, *p)) break;
+    while (!l.refused && !(n != 0 && t.over())) {
+        piece* made = l.resumed.pop();
+        if (!made) {
+            const std::size_t p = choose(l);
+            if (p == priority_count) break;
+            if ((made = l.ready[p].pop())) {
+                admit(l, *made);
+            } else {
+                leg& g = l.legs[p].front();
+                if (g.simple) {
+                    n += express(l, g, p, t);
+                    continue;
+                }
+                if (!(made = cut_admitted(l, g, p))) continue;
+            }
+        }
+        if (!post(l, *made)) break;
         ++n;
     }
-    l.streak = nullptr;
     return n;
 }
 

@@ -87,19 +87,20 @@ operation* engine::make(std::size_t extents, const copy_options& o)
 /// Whether this can begin at all; resolves the route, and says what a check will expect.
 errc engine::check_extent(operation& op, extent& x) noexcept
 {
-    if (!x.from || !x.to || !x.from->engine || !x.to->engine) return errc::invalid_slice;
-    if (x.from->engine != this || x.to->engine != this) return errc::other_runtime;
+    if (!x.from || !x.to) return errc::invalid_slice;
+    if (x.from->engine != this || x.to->engine != this)
+        return x.from->engine && x.to->engine ? errc::other_runtime : errc::invalid_slice;
     if (x.to->access == access::read_only) return errc::read_only;
     if (x.length == slice::whole) {
         if (x.from->tier != tier::object || x.to->tier != tier::object) return errc::invalid_slice;
     } else if (!within(x)) {
         return errc::out_of_range;
     }
-    if (x.to->tier == tier::object && x.to_offset != 0) return errc::not_supported; // they are replaced whole
     x.route = route_between(*x.from, *x.to);
     if (!x.route) return errc::no_route;
+    if (x.to_offset != 0 && is_object(*x.to)) return errc::not_supported; // they are replaced whole
 
-    if (keeps_sums(x.to->tier) && x.to->sums) x.to->sums->forget(x.to_offset, x.length);
+    if (x.to->sums) x.to->sums->forget(x.to_offset, x.length);
     if (op.verify && keeps_sums(x.from->tier)) {
         check& c = op.checks[&x - op.extents];
         const auto sum = x.from->sums ? x.from->sums->find(x.from_offset, x.length) : std::nullopt;
@@ -157,6 +158,17 @@ void engine::hold(operation& op) noexcept
     }
 }
 
+/// What goes for one goes for all. None of the segments is an object, so none waits to be freed.
+void engine::let_go_alike(operation& op) noexcept
+{
+    const extent& x = *op.extents;
+    pair_meter& meter = *x.route->pair;
+    meter.busy.end();
+    meter.operations += op.count;
+    --x.from->in_flight;
+    --x.to->in_flight;
+}
+
 void engine::let_go(operation& op) noexcept
 {
     for (std::uint32_t i = 0; i < op.count; ++i) {
@@ -167,10 +179,6 @@ void engine::let_go(operation& op) noexcept
             meter.busy.end();
             for (segment* s : {x.from, x.to})
                 if (--s->in_flight == 0 && s->released) delete s;
-        }
-        if (op.alike && !op.error) { // what goes for one goes for all
-            meter.operations += op.count;
-            return;
         }
         ++meter.operations;
         meter.errors += x.failed;
@@ -195,7 +203,7 @@ void engine::line_up(operation& op) noexcept
     op.only.op = &op;
     op.only.end = op.count;
     op.only.simple = r->simple && !op.verify;
-    if (!post_at_once(*r->first, op.only)) queue(op.only);
+    queue(op.only);
 }
 
 /// The same for extents of several kinds. An object that has to be opened queues alone, so that it holds nobody up.
@@ -239,7 +247,7 @@ void engine::queue(leg& l) noexcept
 {
     const operation& op = *l.op;
     if (op.stopping || l.cursor == l.end) return;
-    op.extents[l.cursor].route->first->legs[static_cast<std::size_t>(op.priority)].push_back(l);
+    op.extents[l.cursor].route->first->wait(l, static_cast<std::size_t>(op.priority));
 }
 
 void engine::begin(operation& op) noexcept
@@ -248,7 +256,7 @@ void engine::begin(operation& op) noexcept
     ++begun_;
     operations_.push_back(op);
     op.left = op.count;
-    if (op.count == 1 && !op.verify && !op.status && !op.progress) return begin_simple(op);
+    if (op.count == 1 && !op.verify && !op.status && !op.progress) return begin_one(op);
     check_all(op);
     if (op.error && !op.status) { // nothing has moved, and nothing will
         op.stopping = true;
@@ -269,34 +277,6 @@ void engine::begin(operation& op) noexcept
     if (op.when != steady::time_point{}) loop_.timers().add(op);
     hold(op);
     line_up(op);
-    loop_.nudge();
-}
-
-/// One transfer that asks for nothing special, which is most of them.
-void engine::begin_simple(operation& op) noexcept
-{
-    extent& x = op.one;
-    if (const errc e = check_extent(op, x); e != errc{}) {
-        op.error = e;
-        op.stopping = true;
-        x.failed = true;
-        return finish(op);
-    }
-    const route& r = *x.route;
-    op.alike = r.simple;
-    op.meter = r.pair;
-    x.held = true;
-    ++x.from->in_flight;
-    ++x.to->in_flight;
-    r.pair->busy.begin();
-    if (sampled(begun_, x.length)) op.began = stamp();
-    if (op.when != steady::time_point{}) loop_.timers().add(op);
-    op.legs = &op.only;
-    op.leg_count = 1;
-    op.only.op = &op;
-    op.only.end = 1;
-    op.only.simple = r.simple;
-    if (!post_at_once(*r.first, op.only)) queue(op.only);
     loop_.nudge();
 }
 
@@ -398,7 +378,8 @@ void engine::finish(operation& op) noexcept
     for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
     loop_.timers().remove(op);
     if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
-    let_go(op);
+    if (op.alike && !op.error.failed()) let_go_alike(op);
+    else let_go(op);
     if (op.error.failed()) {
         cancelled_ += op.error == boost::asio::error::operation_aborted;
         missed_ += op.error == errc::deadline_missed;

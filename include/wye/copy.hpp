@@ -34,7 +34,8 @@ template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token
 template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
 [[nodiscard]] auto copy(slice from, slice to, Token&& token = boost::asio::deferred_t{})
 {
-    return copy(from, to, copy_options{}, std::forward<Token>(token));
+    return boost::asio::async_initiate<Token, void(error_code, std::size_t)>(
+        detail::initiate_plain_copy{from, to}, token);
 }
 
 /// A batch: many pieces, one operation, one completion. The list is read when the operation begins, and not

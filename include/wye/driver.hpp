@@ -47,7 +47,7 @@ struct chunk {
     /// error is a short transfer: the runtime asks again for the rest, and takes 0 for the end of the source.
     /// Call it from `driver::poll` (or a call that ends in it), never inside `submit`.
     void done(error_code error, std::size_t bytes) noexcept;
-    void done() noexcept { done({}, from.length); }
+    void done() noexcept; ///< all of it arrived
 };
 
 /// What a driver can take, and what it is expected to cost until it has been measured.

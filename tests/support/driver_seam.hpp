@@ -70,6 +70,8 @@ inline void move(driver& d, chunk& c)
 
 } // namespace seam
 
+void chunk::done() noexcept { done({}, from.length); }
+
 void chunk::done(error_code e, std::size_t n) noexcept
 {
     auto& self = static_cast<seam::chunk&>(*this);

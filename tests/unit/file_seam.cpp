@@ -12,15 +12,19 @@ namespace wye {
 segment::segment(wye::tier t) noexcept : tier{t} {}
 segment::~segment() = default;
 
-void driver::open_file(std::string, const file_options&, std::function<void(error_code, std::unique_ptr<segment>)> done)
+void driver::open_file(std::string, const file_options&,
+                       std::function<void(error_code, std::unique_ptr<segment>)> done)
 {
     done(errc::not_supported, nullptr);
 }
 void driver::sync(segment&, std::function<void(error_code)> done) { done(errc::not_supported); }
-void driver::open_store(std::string, wye::access, std::function<void(error_code, std::unique_ptr<object_store>)> done)
+void driver::open_store(std::string, wye::access,
+                        std::function<void(error_code, std::unique_ptr<object_store>)> done)
 {
     done(errc::not_supported, nullptr);
 }
+
+void chunk::done() noexcept { done({}, from.length); }
 
 void chunk::done(error_code error, std::size_t bytes) noexcept
 {

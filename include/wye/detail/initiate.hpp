@@ -49,6 +49,16 @@ struct initiate_copy {
     }
 };
 
+/// Without options, which is shorter to carry about.
+struct initiate_plain_copy {
+    slice from, to;
+    template <class Handler>
+    void operator()(Handler&& h) &&
+    {
+        launch<true>(make_copy(from, to, copy_options{}), &begin_copy, std::forward<Handler>(h));
+    }
+};
+
 struct initiate_batch {
     std::span<const transfer> batch;
     copy_options options;

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// The short way, for pieces that go over one hop with nothing to open, to stage or to sum: memory to memory, and
+// memory to file and back. It does what transfers.cpp, scheduler.cpp and pipeline.cpp do, in a fifth of the
+// instructions, and hands whatever turns out otherwise (a short count, an error) to them.
+
+#include <wye/progress.hpp>
+
+#include "engine.hpp"
+
+namespace wye::detail {
+
+/// One transfer that asks for nothing special, which is most of them.
+void engine::begin_one(operation& op) noexcept
+{
+    extent& x = op.one;
+    if (const errc e = check_extent(op, x); e != errc{}) {
+        op.error = e;
+        op.stopping = true;
+        x.failed = true;
+        return finish(op);
+    }
+    const route& r = *x.route;
+    op.alike = r.simple;
+    op.meter = r.pair;
+    x.held = true;
+    ++x.from->in_flight;
+    ++x.to->in_flight;
+    r.pair->busy.begin();
+    if (sampled(begun_, x.length)) op.began = stamp();
+    if (op.when != steady::time_point{}) loop_.timers().add(op);
+    if (!express_at_once(*r.first, op)) {
+        op.legs = &op.only;
+        op.leg_count = 1;
+        op.only.op = &op;
+        op.only.end = 1;
+        op.only.simple = r.simple;
+        queue(op.only);
+    }
+    loop_.nudge();
+}
+
+/// A piece as `spare` keeps it: everything but what `cut_simple` sets is as it must be.
+piece& engine::simple_piece() noexcept
+{
+    if (piece* p = spares_) {
+        spares_ = static_cast<piece*>(p->next);
+        return *p;
+    }
+    auto* p = new (loop_.memory().allocate(sizeof(piece))) piece{};
+    p->stage = stage::last_hop;
+    p->simple = true;
+    return *p;
+}
+
+void engine::spare(piece& p) noexcept
+{
+    p.next = spares_;
+    spares_ = &p;
+}
+
+piece& engine::cut_simple(lane& l, operation& op, extent& x) noexcept
+{
+    piece& p = simple_piece();
+    const std::uint64_t left = x.length - x.cut;
+    const std::uint64_t bytes = left <= l.limits.chunk_bytes ? left : piece_size(l, x);
+    p.op = &op;
+    p.of = &x;
+    p.urgent = op.priority == priority::urgent;
+    p.rail = l.rail;
+    p.place = x.cut;
+    p.bytes = bytes;
+    p.from = {x.from, x.from_offset + x.cut, bytes};
+    p.to = {x.to, x.to_offset + x.cut, bytes};
+    x.at = phase::moving;
+    x.cut += bytes;
+    ++x.out;
+    op.moved = true;
+    return p;
+}
+
+/// Posts pieces of this leg until it is used up, has had its share, or the window or the turn ends.
+std::size_t engine::express(lane& l, leg& g, std::size_t p, turn t) noexcept
+{
+    operation& op = *g.op;
+    std::size_t n = 0;
+    do {
+        extent& x = op.extents[g.cursor];
+        if (x.length == 0 || x.failed) {
+            x.at = phase::moving;
+            if (++g.cursor == g.end) g.unlink();
+            settle(op, x); // which may be the end of the operation
+            return n;
+        }
+        piece& made = cut_simple(l, op, x);
+        g.burst += static_cast<std::uint32_t>(made.bytes);
+        if (x.cut == x.length && ++g.cursor == g.end) g.unlink();
+        admit(l, made);
+        if (!post(l, made)) break;
+        ++n;
+    } while (g.is_linked() && g.burst < burst_bytes && room(l, p) && !t.over());
+    rotate(l, g, p);
+    return n;
+}
+
+/// A copy in one piece that finds nobody waiting goes straight to the driver, unless the caller of this pass counts
+/// the microseconds.
+bool engine::express_at_once(lane& l, operation& op) noexcept
+{
+    extent& x = op.one;
+    if (!op.alike || x.length == 0 || x.length > l.limits.chunk_bytes || l.refused || l.anything_to_post() ||
+        loop_.in_bounded_turn() || !room(l, static_cast<std::size_t>(op.priority)))
+        return false;
+    piece& made = cut_simple(l, op, x);
+    admit(l, made);
+    post(l, made);
+    return true;
+}
+
+void engine::landed_simple(piece& p) noexcept
+{
+    lane& l = *p.at;
+    operation& op = *p.op;
+    extent& x = *p.of;
+    --l.out;
+    ++l.meter.operations;
+    l.meter.bytes += p.from.length;
+    if (p.began) {
+        l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
+        p.began = 0;
+    }
+    leave(p);
+    op.bytes += p.bytes;
+    x.route->pair->bytes += p.bytes;
+    if (op.progress) op.progress->add(p.bytes);
+    --x.out;
+    spare(p);
+    if (x.failed) return settle(op, x);
+    if (x.out != 0 || x.cut != x.length) return;
+    x.at = phase::over;
+    if (--op.left == 0) finish(op);
+}
+
+} // namespace wye::detail
