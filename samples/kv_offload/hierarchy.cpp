@@ -22,7 +22,9 @@ wye::task<T> named(std::string what, wye::task<T> opening)
     try {
         co_return co_await std::move(opening);
     } catch (const wye::system_error& e) {
-        throw wye::system_error{e.code(), what};
+        if (e.code() == wye::errc::not_supported)
+            throw std::runtime_error{what + ": nothing in this build serves it; dir:/some/folder is served"};
+        throw std::runtime_error{what + ": " + e.code().message()};
     }
 }
 

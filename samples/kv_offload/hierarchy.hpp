@@ -37,7 +37,7 @@ class hierarchy {
 public:
     explicit hierarchy(wye::agent& agent) noexcept : agent_{&agent} {}
 
-    /// Opens the tiers that the settings and the policy call for. Throws system_error, or what it is about.
+    /// Opens the tiers that the settings and the policy call for. Throws one line that says which of them failed.
     wye::task<> open(const settings&);
 
     bool has(level) const noexcept;

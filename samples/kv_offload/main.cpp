@@ -92,7 +92,7 @@ private:
         kv::hierarchy tiers{agent};
         co_await tiers.open(settings_);
         kv::replay replay{tiers, settings_, *source_, [this](const kv::replay_result& r) {
-                              bar_.show(r.requests, double(r.all_hits().blocks) / double(r.asked.blocks));
+                              bar_.show(r.requests, r.hit_rate());
                           }};
         running_ = &replay;
         signals_.async_wait([this](wye::error_code error, int) {

@@ -47,6 +47,8 @@ struct replay_result {
         for (const amount& a : hits) sum.blocks += a.blocks, sum.tokens += a.tokens;
         return sum;
     }
+    /// Of blocks.
+    double hit_rate() const noexcept { return asked.blocks ? double(all_hits().blocks) / double(asked.blocks) : 0; }
 };
 
 /// Serves the requests of a source, one at a time and in order, from a tiered cache.

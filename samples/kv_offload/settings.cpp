@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "settings.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -106,15 +110,16 @@ void check_output(std::string_view option, const std::string& path)
 {
     if (path.empty()) return;
     std::error_code ignored;
-    std::string asked = path;
-    if (!std::filesystem::exists(path, ignored)) {
-        asked = std::filesystem::path{path}.parent_path().string();
-        if (asked.empty()) asked = ".";
-    } else if (std::filesystem::is_directory(path, ignored)) {
-        throw bad_usage{"--" + std::string{option} + " " + path + ": is a directory"};
-    }
-    if (::access(asked.c_str(), W_OK) != 0)
+    const auto refuse = [&] {
         throw bad_usage{"--" + std::string{option} + " " + path + ": " + std::generic_category().message(errno)};
+    };
+    if (std::filesystem::exists(path, ignored)) {
+        if (errno = EISDIR; std::filesystem::is_directory(path, ignored)) refuse();
+        if (::access(path.c_str(), W_OK) != 0) refuse();
+    } else {
+        if (!std::ofstream{path}) refuse();
+        std::filesystem::remove(path, ignored);
+    }
 }
 
 /// Memory that cannot be there is said here, rather than by the kernel in the middle of a replay.

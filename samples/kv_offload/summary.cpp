@@ -56,7 +56,7 @@ void fill_rates(summary& s)
 {
     const amount asked = s.result.asked, hits = s.result.all_hits();
     const amount shared = s.result.shared_asked, found = s.result.shared_hits;
-    s.hit_rate = ratio(double(hits.blocks), double(asked.blocks));
+    s.hit_rate = s.result.hit_rate();
     s.token_hit_rate = ratio(double(hits.tokens), double(asked.tokens));
     s.hit_rate_without_shared = ratio(double(hits.blocks - found.blocks), double(asked.blocks - shared.blocks));
     s.token_hit_rate_without_shared = ratio(double(hits.tokens - found.tokens), double(asked.tokens - shared.tokens));

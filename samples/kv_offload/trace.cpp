@@ -17,6 +17,9 @@ namespace json = boost::json;
 // Nothing real is larger, and sums of them stay far from overflow.
 constexpr std::uint64_t most_tokens = 100'000'000;
 
+// A million blocks, more than any context window; what is longer is not a trace.
+constexpr std::size_t longest_line = 16 << 20;
+
 /// The whole number in `value`, which `what` calls; throws what is wrong with it.
 std::uint64_t whole(const json::value& value, std::string_view what, std::uint64_t most)
 {
@@ -69,8 +72,7 @@ trace_reader::trace_reader(std::string path) : path_{std::move(path)}, in_{path_
 
 std::optional<request> trace_reader::next()
 {
-    while (std::getline(in_, line_)) {
-        ++number_;
+    while (read_line()) {
         if (line_.find_first_not_of(" \t\r") == line_.npos) continue;
         try {
             return parse(line_);
@@ -78,8 +80,21 @@ std::optional<request> trace_reader::next()
             throw bad_trace{"trace " + path_ + ", line " + std::to_string(number_) + ": " + e.what()};
         }
     }
-    if (in_.bad()) throw bad_trace{"trace " + path_ + ": cannot be read after line " + std::to_string(number_)};
     return std::nullopt;
+}
+
+bool trace_reader::read_line()
+{
+    using traits = std::ifstream::traits_type;
+    line_.clear();
+    ++number_;
+    for (auto c = in_.rdbuf()->sbumpc(); !traits::eq_int_type(c, traits::eof()); c = in_.rdbuf()->sbumpc()) {
+        if (c == '\n') return true;
+        if (line_.size() == longest_line)
+            throw bad_trace{"trace " + path_ + ", line " + std::to_string(number_) + ": it does not end"};
+        line_.push_back(traits::to_char_type(c));
+    }
+    return !line_.empty();
 }
 
 trace_survey survey(request_source& source)

@@ -59,6 +59,8 @@ public:
     std::optional<request> next() override;
 
 private:
+    bool read_line();
+
     std::string path_;
     std::ifstream in_;
     std::string line_;
