@@ -66,7 +66,11 @@ engine::~engine()
 {
     drain();
     loop_.remove(*this);
-    while (!segments_.empty()) dismiss(*segments_.back());
+    while (!segments_.empty()) {
+        segment& s = *segments_.back();
+        dismiss(s);
+        s.home = nullptr; // it outlives its driver
+    }
     if (staging_.made()) {
         for (auto& d : drivers_) d->dismiss(staging_.segment());
         staging_.segment().engine = nullptr;
@@ -99,12 +103,15 @@ void engine::adopt(segment& s)
 {
     s.engine = this;
     s.kind = kind_of(s);
+    s.place = static_cast<std::uint32_t>(segments_.size());
     segments_.push_back(&s);
 }
 
 void engine::dismiss(segment& s) noexcept
 {
-    std::erase(segments_, &s);
+    segments_.back()->place = s.place;
+    segments_[s.place] = segments_.back();
+    segments_.pop_back();
     if (s.base)
         for (auto& d : drivers_) d->dismiss(s);
     s.engine = nullptr;

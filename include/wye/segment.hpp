@@ -30,7 +30,7 @@ enum class access : std::uint8_t { read_only, read_write };
 /// One registered stretch of one tier: a buffer, an open file, an object. The runtime owns it through a
 /// `region`, `file` or `object`; a driver that opens things of its own derives from it.
 ///
-/// Used on the runtime's thread only. `in_flight`, `engine`, `kind`, `released` and `sums` are the
+/// Used on the runtime's thread only. `engine` and what follows it are the
 /// runtime's.
 class segment {
 public:
@@ -50,11 +50,12 @@ public:
     std::int32_t device = 0;            ///< GPU ordinal; 0 elsewhere
     std::byte* base = nullptr;          ///< first byte, for tiers with addresses (DRAM, VRAM)
     std::uint64_t length = 0;           ///< bytes; `unbounded` where only the tier knows (a growing file, an object)
-    driver* home = nullptr;             ///< the driver that opened it; null for memory
+    driver* home = nullptr;             ///< the driver that opened it; null for memory, and when the driver has gone first
     std::array<std::uintptr_t, most_drivers> notes{}; ///< one word for each driver, by `driver::id()`
 
     detail::engine* engine = nullptr;   ///< the agent it is registered with; null once that is gone
     std::uint32_t kind = 0;             ///< routes are looked up by this
+    std::uint32_t place = 0;            ///< in the agent's list
     std::uint32_t in_flight = 0;        ///< transfers that hold it
     bool released = false;              ///< its handle is gone; the last transfer frees it
     std::unique_ptr<detail::ledger> sums; ///< checksums of what was written under `verify`

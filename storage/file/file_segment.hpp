@@ -27,6 +27,7 @@ public:
     }
     ~file_segment() override
     {
+        if (!home) return; // the driver went first, and its engine with it
         engine_.remove_file(cached_slot_);
         engine_.remove_file(direct_slot_);
     }
