@@ -42,7 +42,10 @@ public:
         return slot;
     }
     void give(std::uint32_t slot) noexcept { free_.push_back(slot); }
-    std::byte* at(std::uint32_t slot) const noexcept { return memory_.get() + std::size_t{slot} * slot_bytes_; }
+    std::byte* at(std::uint32_t slot) const noexcept
+    {
+        return memory_.get() + std::size_t{slot} * slot_bytes_;
+    }
 
 private:
     static constexpr std::size_t page = 4096;

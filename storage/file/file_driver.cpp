@@ -7,7 +7,6 @@
 #include <new>
 
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -17,34 +16,13 @@ namespace wye::storage {
 
 namespace {
 
-constexpr std::size_t most_bytes = 16_MiB;      // more in flight makes submission itself wait, and gains nothing
-constexpr std::size_t copy_at_once = 1_MiB;     // by this thread before others have their turn; smaller is slower
-constexpr std::size_t most_in_turn = 64_KiB;    // and when a budget is to be kept: some 10 us
-constexpr std::size_t least_in_turn = 16_KiB;   // where the page cache is slow: small pieces cost throughput
-constexpr std::size_t pin_in_turn = 256_KiB;    // memory the kernel must pin first costs 60 us/MiB to submit
-constexpr std::size_t large_read = 512_KiB;     // io_uring is faster into pinned memory; below, it is not
-constexpr std::chrono::duration<double> piece_time = std::chrono::microseconds{15};
-constexpr std::size_t look_at_clock = 32_KiB;   // of work between two looks
-constexpr std::size_t call_cost = 4_KiB;        // a system call, in bytes of copying
-constexpr unsigned pinned_discount = 8;         // what submission costs, against copying it all
+constexpr std::size_t most_bytes = 16_MiB;   // more in flight gains nothing and makes submission wait
+constexpr std::size_t pin_in_turn = 256_KiB; // memory the kernel must pin first costs 60 us/MiB to submit
+constexpr unsigned pinned_discount = 8;      // what submission costs, against copying it all
 constexpr unsigned unpinned_discount = 3;
-constexpr std::uint64_t page = 4096;
 
-// A buffered write that took so long was made to wait for the disk (dirty page throttling), or the processor
-// was given to somebody else in the middle of it.
-constexpr auto held_up = std::chrono::milliseconds{5};
-constexpr unsigned wary_writes = 64;
-constexpr auto stay_away = std::chrono::milliseconds{100};
-
-/// How often this thread has waited, rather than been made to.
-long waits() noexcept
-{
-    rusage used{};
-    ::getrusage(RUSAGE_THREAD, &used);
-    return used.ru_nvcsw;
-}
-
-std::unique_ptr<io_engine> choose_engine(const drivers::file_driver_options& o, unsigned depth, blocking_pool& pool)
+std::unique_ptr<io_engine> choose_engine(const drivers::file_driver_options& o, unsigned depth,
+                                         blocking_pool& pool)
 {
     using drivers::file_engine;
     if (o.engine == file_engine::threads) return make_thread_engine(depth, pool);
@@ -56,13 +34,6 @@ std::unique_ptr<io_engine> choose_engine(const drivers::file_driver_options& o, 
 
 } // namespace
 
-/// What the driver notes on a chunk, in its scratch.
-struct file_driver::progress {
-    std::uint64_t moved = 0;                ///< bytes that have arrived
-    piece step;                             ///< the one under way, or to be started
-    std::uint32_t slot = bounce_pool::none; ///< its bounce buffer
-};
-
 file_driver::progress& file_driver::of(chunk& c) noexcept
 {
     static_assert(sizeof(progress) <= sizeof c.scratch && alignof(progress) <= alignof(std::uint64_t));
@@ -70,8 +41,8 @@ file_driver::progress& file_driver::of(chunk& c) noexcept
 }
 
 file_driver::file_driver(const drivers::file_driver_options& o)
-    : depth_{std::clamp(o.queue_depth, 1u, 4096u)}, pool_{o.threads}, engine_{choose_engine(o, depth_, pool_)},
-      bounce_{o.bounce_bytes}
+    : depth_{std::clamp(o.queue_depth, 1u, 4096u)}, pool_{o.threads},
+      engine_{choose_engine(o, depth_, pool_)}, bounce_{o.bounce_bytes}
 {
 }
 
@@ -99,7 +70,8 @@ wye::limits file_driver::limits() const noexcept
 
 bool file_driver::carries(const slice& from, const slice& to) const noexcept
 {
-    return (from.of->home == this && to.tier() == tier::dram) || (to.of->home == this && from.tier() == tier::dram);
+    return (from.of->home == this && to.tier() == tier::dram) ||
+           (to.of->home == this && from.tier() == tier::dram);
 }
 
 file_segment& file_driver::file_of(const chunk& c) const noexcept
@@ -147,27 +119,6 @@ void file_driver::sort(chunk& c) noexcept
     const auto address = reinterpret_cast<std::uintptr_t>(memory(c));
     p.step = (writes(c) ? cut_write : cut_read)(place(c), left, address, f.align(), slot_bytes(f));
     (p.step.how == way::bounced && writes(c) ? mine_ : device_).push(c);
-}
-
-/// Whether to move it through the page cache here and now, for a third of what a kernel thread costs.
-bool file_driver::suits_this_thread(chunk& c, file_segment& f) noexcept
-{
-    if (f.in_memory()) return true;
-    if (!writes(c)) {
-        // From some size on it pays that io_uring copies to pinned memory without walking our page tables.
-        const bool pinned = of(c).step.length >= large_read && memory_slot(c, of(c).step.length) >= 0;
-        return !pinned && f.try_cache();
-    }
-    // Where the filesystem cannot refuse to wait, parts of pages may have to be read first: not here.
-    return f.writes_say_so || ((c.to.offset | c.from.length) % page == 0 && !throttled());
-}
-
-bool file_driver::throttled() noexcept
-{
-    if (throttled_until_ == clock::time_point{}) return false;
-    if (clock::now() < throttled_until_) return true;
-    throttled_until_ = {};
-    return false;
 }
 
 void file_driver::finish(chunk& c, error_code e) noexcept
@@ -235,9 +186,12 @@ std::size_t file_driver::land(chunk& c, int result) noexcept
         give_slot(c);
     }
     p.moved += got;
-    if (result == -EINVAL && step.how != way::cached) file_of(c).refuse_direct();
-    else if (result < 0 && result != -EAGAIN && result != -EINTR) return finish(c, file_error(-result)), copied;
-    else if (p.moved == c.from.length || (result >= 0 && got < wanted)) return finish(c, {}), copied;
+    if (result == -EINVAL && step.how != way::cached)
+        file_of(c).refuse_direct();
+    else if (result < 0 && result != -EAGAIN && result != -EINTR)
+        return finish(c, file_error(-result)), copied;
+    else if (p.moved == c.from.length || (result >= 0 && got < wanted))
+        return finish(c, {}), copied;
     sort(c);
     return copied;
 }
@@ -315,104 +269,6 @@ void file_driver::give_slot(chunk& c) noexcept
     if (chunk* const next = waiting_.pop()) sort(*next);
 }
 
-// ---- What this thread moves itself ----------------------------------------------------------------------
-
-std::size_t file_driver::work_some(turn t) noexcept
-{
-    std::size_t n = 0, spent = 0;
-    auto since = t.bounded() ? clock::now() : clock::time_point{};
-    // What `done` submits is for the next poll, or a chain of cached reads would never end.
-    for (unsigned steps = held_; steps != 0; --steps) {
-        chunk* const c = mine_.pop();
-        if (!c) break;
-        ++n;
-        const std::size_t most = t.bounded() ? in_turn_ : copy_at_once;
-        spent += call_cost + (of(*c).step.how == way::bounced ? bounce(*c) : move_now(*c, most));
-        if (spent < (t.bounded() ? std::min(in_turn_, look_at_clock) : copy_at_once)) continue;
-        if (!t.bounded()) break;
-        const auto now = clock::now();
-        keep_pace(std::exchange(spent, 0), now - std::exchange(since, now));
-        if (t.over()) break;
-    }
-    return n;
-}
-
-/// How much to copy at a time depends on what the page cache makes of it: 1 to 8 GB/s.
-void file_driver::keep_pace(std::size_t bytes, std::chrono::duration<double> took) noexcept
-{
-    const double fits = static_cast<double>(bytes) * (piece_time / std::max(took, piece_time / 100));
-    in_turn_ = std::clamp(static_cast<std::size_t>(fits) & ~(page - 1), least_in_turn, most_in_turn);
-}
-
-/// Copies to a bounce buffer and sends that off. Returns the bytes copied.
-std::size_t file_driver::bounce(chunk& c) noexcept
-{
-    const std::size_t length = of(c).step.length;
-    start(c, false);
-    return length;
-}
-
-/// One system call's worth, through the page cache. Returns the bytes moved.
-std::size_t file_driver::move_now(chunk& c, std::size_t most) noexcept
-{
-    progress& p = of(c);
-    file_segment& f = file_of(c);
-    const ssize_t result = transfer_now(c, f, std::min<std::uint64_t>(most, c.from.length - p.moved));
-    if (result > 0) {
-        p.moved += static_cast<std::size_t>(result);
-        if (p.moved == c.from.length) finish(c, {});
-        else mine_.push_front(c);
-        return static_cast<std::size_t>(result);
-    }
-    if (result == 0) finish(c, {});
-    else if (result == -EINTR) mine_.push_front(c);
-    else if (result != -EAGAIN) finish(c, file_error(static_cast<int>(-result)));
-    else {
-        p.step.length = static_cast<std::uint32_t>(std::min<std::uint64_t>(c.from.length - p.moved, longest_piece));
-        device_.push(c);
-    }
-    return 0;
-}
-
-/// Bytes, or a negative errno; -EAGAIN is for the engine to do.
-ssize_t file_driver::transfer_now(chunk& c, file_segment& f, std::size_t length) noexcept
-{
-    const bool write = writes(c);
-    const iovec v{memory(c), length};
-    const auto at = static_cast<off_t>(place(c));
-    const int flags = f.in_memory() ? 0 : RWF_NOWAIT;
-    if (write && !f.writes_say_so && !f.in_memory()) return write_now(f.cached(), v, at);
-    const ssize_t n = write ? ::pwritev2(f.cached(), &v, 1, at, flags) : ::preadv2(f.cached(), &v, 1, at, flags);
-    if (n >= 0) {
-        if (!write) f.cache_hit();
-        return n;
-    }
-    if (errno == EAGAIN && !write) f.cache_missed();
-    if (errno != EOPNOTSUPP) return -errno;
-    if (write) f.writes_say_so = false;
-    else f.cache_unknown();
-    return -EAGAIN;
-}
-
-/// A write that may wait. When it does, this thread keeps off for a while: kernel threads can wait instead.
-/// One that took long makes us wary, so that the next to do so can be told from one that was preempted.
-ssize_t file_driver::write_now(int descriptor, const iovec& from, off_t at) noexcept
-{
-    if (tick_ == clock::time_point{}) tick_ = clock::now();
-    if (tick_ < throttled_until_) return -EAGAIN;
-    const long before = wary_ != 0 ? waits() : 0;
-    const ssize_t n = ::pwrite(descriptor, from.iov_base, from.iov_len, at);
-    const int error = errno;
-    const auto began = std::exchange(tick_, clock::now());
-    if (tick_ - began > held_up) {
-        if (wary_ != 0 && waits() != before) throttled_until_ = tick_ + stay_away;
-        wary_ = wary_writes;
-    } else if (wary_ != 0) {
-        --wary_;
-    }
-    return n < 0 ? -error : n;
-}
-
 // ---- Memory and files -----------------------------------------------------------------------------------
 
 void file_driver::enlist(segment& s, std::function<void(error_code)> done)
@@ -424,7 +280,8 @@ void file_driver::enlist(segment& s, std::function<void(error_code)> done)
 
 void file_driver::dismiss(segment& s) noexcept
 {
-    if (const std::uintptr_t note = std::exchange(s.notes[id()], 0)) reinterpret_cast<known_memory*>(note)->forget();
+    if (const std::uintptr_t note = std::exchange(s.notes[id()], 0))
+        reinterpret_cast<known_memory*>(note)->forget();
 }
 
 struct file_driver::open_job final : blocking_pool::job {
@@ -491,6 +348,9 @@ void file_driver::sync(segment& file, std::function<void(error_code)> done)
 
 namespace wye::drivers {
 
-std::unique_ptr<driver> file(const file_driver_options& o) { return std::make_unique<storage::file_driver>(o); }
+std::unique_ptr<driver> file(const file_driver_options& o)
+{
+    return std::make_unique<storage::file_driver>(o);
+}
 
 } // namespace wye::drivers

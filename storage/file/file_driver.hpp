@@ -15,8 +15,8 @@
 #include <wye/file.hpp>
 
 #include "bounce_pool.hpp"
-#include "io_engine.hpp"
 #include "file_segment.hpp"
+#include "io_engine.hpp"
 #include "pieces.hpp"
 
 namespace wye::storage {
@@ -82,7 +82,21 @@ public:
 
 private:
     using clock = std::chrono::steady_clock;
-    struct progress;
+
+    /// What the driver notes on a chunk, in its scratch.
+    struct progress {
+        std::uint64_t moved = 0;                ///< bytes that have arrived
+        piece step;                             ///< the one under way, or to be started
+        std::uint32_t slot = bounce_pool::none; ///< its bounce buffer
+    };
+
+    // What this thread does at a time, in bytes of copying.
+    static constexpr std::size_t copy_at_once = 1_MiB; // before others have their turn: less costs throughput
+    static constexpr std::size_t most_in_turn = 64_KiB;  // when a budget is to be kept: some 10 us
+    static constexpr std::size_t look_at_clock = 32_KiB; // between two looks at the clock
+    static constexpr std::size_t call_cost = 4_KiB;      // what a system call amounts to
+    static constexpr std::uint64_t page = 4096;
+
     struct open_job;
     struct sync_job;
 
@@ -124,7 +138,7 @@ private:
     unsigned held_ = 0;
     unsigned in_engine_ = 0;
     std::uint64_t held_bytes_ = 0;
-    std::size_t in_turn_ = 64_KiB;        // what this thread copies at a time when there is a budget
+    std::size_t in_turn_ = most_in_turn;  // what this thread copies at a time when there is a budget
     clock::time_point tick_{};            // when this thread last looked at the clock, in this poll
     unsigned wary_ = 0;                   // writes still to be watched for whether they wait
     clock::time_point throttled_until_{}; // writers are being held up: not this thread

@@ -23,7 +23,7 @@ struct request {
     int file_slot = -1;   ///< from `io_engine::add_file`, or -1
     int memory_slot = -1; ///< from `io_engine::add_memory`, or -1
     bool write = false;
-    bool aside = false;   ///< it would copy much: let a kernel thread do that, not this one
+    bool aside = false; ///< it would copy much: let a kernel thread do that, not this one
 };
 
 struct completion {

@@ -8,7 +8,8 @@
 
 namespace wye::storage {
 
-known_memory::known_memory(const segment& s, io_engine& e, blocking_pool& pool, std::function<void(error_code)> done)
+known_memory::known_memory(const segment& s, io_engine& e, blocking_pool& pool,
+                           std::function<void(error_code)> done)
     : base_{s.base}, length_{s.length}, engine_{e}, pool_{pool}, done_{std::move(done)}
 {
     slots_.reserve((length_ + stretch - 1) / stretch);

@@ -72,7 +72,8 @@ int examine(opened& f) noexcept
     if (::fcntl(f.cached.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return errno;
 
     struct statfs on;
-    f.in_memory = ::fstatfs(f.cached.get(), &on) == 0 && (on.f_type == TMPFS_MAGIC || on.f_type == RAMFS_MAGIC);
+    f.in_memory =
+        ::fstatfs(f.cached.get(), &on) == 0 && (on.f_type == TMPFS_MAGIC || on.f_type == RAMFS_MAGIC);
     return 0;
 }
 
@@ -98,7 +99,7 @@ bool same_file(int a, int b) noexcept
 bool learn_alignment(int fd, alignment& a) noexcept
 {
 #ifdef STATX_DIOALIGN
-    struct statx s{};
+    struct statx s {};
     if (::syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &s) != 0) return true;
     if ((s.stx_mask & STATX_DIOALIGN) == 0) return true;
     if (s.stx_dio_mem_align == 0 || s.stx_dio_offset_align == 0) return false;
@@ -140,8 +141,10 @@ int open_file(const std::string& path, const file_options& o, opened& f) noexcep
     int error = examine(f);
     if (error == 0) error = reserve(f, o);
     if (error == 0 && o.caching == caching::direct && !f.in_memory) error = open_direct(path.c_str(), o, f);
-    if (error == 0 && o.temporary && ::unlink(path.c_str()) != 0) error = errno;
-    else if (error != 0 && created) ::unlink(path.c_str());
+    if (error == 0 && o.temporary && ::unlink(path.c_str()) != 0)
+        error = errno;
+    else if (error != 0 && created)
+        ::unlink(path.c_str());
     return error;
 }
 

@@ -16,7 +16,8 @@ std::uint32_t whole_blocks(std::uint64_t bytes, std::uint32_t granule) noexcept
 
 } // namespace
 
-piece cut_read(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment a, std::uint32_t slot) noexcept
+piece cut_read(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment a,
+               std::uint32_t slot) noexcept
 {
     const auto skip = static_cast<std::uint32_t>(offset & (a.granule - 1));
     if (skip == 0 && left >= a.granule && aligned(address, a.memory))
@@ -25,11 +26,13 @@ piece cut_read(std::uint64_t offset, std::uint64_t left, std::uintptr_t address,
     // Where the memory lines up with the next block, the rest needs no copy.
     const bool lines_up = skip != 0 && aligned(address + a.granule - skip, a.memory);
     const std::uint32_t reach = lines_up ? a.granule : slot;
-    const std::uint64_t blocks = (std::min<std::uint64_t>(left, reach) + skip + a.granule - 1) & ~(a.granule - 1ull);
+    const std::uint64_t blocks =
+        (std::min<std::uint64_t>(left, reach) + skip + a.granule - 1) & ~(a.granule - 1ull);
     return {way::bounced, static_cast<std::uint32_t>(std::min<std::uint64_t>(blocks, reach)), skip};
 }
 
-piece cut_write(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment a, std::uint32_t slot) noexcept
+piece cut_write(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment a,
+                std::uint32_t slot) noexcept
 {
     const auto into = static_cast<std::uint32_t>(offset & (a.granule - 1));
     if (into != 0 || left < a.granule)

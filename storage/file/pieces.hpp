@@ -32,13 +32,15 @@ inline constexpr std::uint32_t longest_piece = 1u << 30;
 /// bounce buffer, a multiple of the granule.
 ///
 /// A read may fetch whole blocks around what is wanted, so it always goes past the page cache.
-piece cut_read(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment, std::uint32_t slot) noexcept;
+piece cut_read(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment,
+               std::uint32_t slot) noexcept;
 
 /// The same for a write. A partial block is written through the page cache: the kernel merges it with what
 /// surrounds it, under its own locks, whoever else writes there, and leaves the file's size exact. Reading,
 /// merging and writing back whole blocks ourselves could do neither across descriptors and processes. Since
 /// a granule is at least a page, no page is ever written both ways by disjoint writes; and where the two meet
 /// in time, the kernel writes back and drops cached pages before it reads or writes them directly.
-piece cut_write(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment, std::uint32_t slot) noexcept;
+piece cut_write(std::uint64_t offset, std::uint64_t left, std::uintptr_t address, alignment,
+                std::uint32_t slot) noexcept;
 
 } // namespace wye::storage

@@ -54,7 +54,10 @@ public:
 
     std::string_view name() const noexcept override { return "file/io_uring"; }
     void start(const request&) noexcept override;
-    void flush() noexcept override { if (unsent_ != 0) enter(); }
+    void flush() noexcept override
+    {
+        if (unsent_ != 0) enter();
+    }
     bool take(completion&) noexcept override;
     bool arm() noexcept override;
 
@@ -67,6 +70,11 @@ public:
 private:
     void prepare(io_uring_sqe&, const request&) noexcept;
     void enter() noexcept;
+    /// Whether it has completions that it will post when it is entered.
+    bool kernel_waits() const noexcept
+    {
+        return (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    }
     bool look() noexcept;
 
     blocking_pool& pool_;
@@ -129,11 +137,15 @@ void uring_engine::prepare(io_uring_sqe& e, const request& r) noexcept
     const bool known = r.file_slot >= 0;
     const int file = known ? r.file_slot : r.descriptor;
     if (r.memory_slot >= 0) {
-        if (r.write) ::io_uring_prep_write_fixed(&e, file, r.memory, r.length, r.offset, r.memory_slot);
-        else ::io_uring_prep_read_fixed(&e, file, r.memory, r.length, r.offset, r.memory_slot);
+        if (r.write)
+            ::io_uring_prep_write_fixed(&e, file, r.memory, r.length, r.offset, r.memory_slot);
+        else
+            ::io_uring_prep_read_fixed(&e, file, r.memory, r.length, r.offset, r.memory_slot);
     } else {
-        if (r.write) ::io_uring_prep_write(&e, file, r.memory, r.length, r.offset);
-        else ::io_uring_prep_read(&e, file, r.memory, r.length, r.offset);
+        if (r.write)
+            ::io_uring_prep_write(&e, file, r.memory, r.length, r.offset);
+        else
+            ::io_uring_prep_read(&e, file, r.memory, r.length, r.offset);
     }
     e.flags = static_cast<__u8>((known ? IOSQE_FIXED_FILE : 0) | (r.aside ? IOSQE_ASYNC : 0));
     // Schedulers that know of priorities (mq-deadline, BFQ) let it pass the others.
@@ -164,8 +176,7 @@ void uring_engine::enter() noexcept
 bool uring_engine::look() noexcept
 {
     if (::io_uring_cq_ready(&ring_) != 0) return true;
-    const bool asked = (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
-    if (!asked && ++fruitless_ < patience) return false;
+    if (!kernel_waits() && ++fruitless_ < patience) return false;
     fruitless_ = 0;
     ::io_uring_get_events(&ring_);
     return ::io_uring_cq_ready(&ring_) != 0;
@@ -208,15 +219,15 @@ bool uring_engine::arm() noexcept
     // In this order: a signal that the pool clears here was for a completion that is seen below.
     if (!pool_.arm()) return false;
     if (in_flight_ == 0) return true;
-    if (::io_uring_cq_ready(&ring_) != 0) return false;
-    return (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) == 0 && unsent_ == 0;
+    return ::io_uring_cq_ready(&ring_) == 0 && !kernel_waits() && unsent_ == 0;
 }
 
 int uring_engine::add_file(int descriptor) noexcept
 {
     const int slot = files_.take();
     if (slot < 0) return -1;
-    if (::io_uring_register_files_update(&ring_, static_cast<unsigned>(slot), &descriptor, 1) == 1) return slot;
+    if (::io_uring_register_files_update(&ring_, static_cast<unsigned>(slot), &descriptor, 1) == 1)
+        return slot;
     files_.give(slot);
     return -1;
 }

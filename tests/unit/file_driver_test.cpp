@@ -73,13 +73,17 @@ BOOST_AUTO_TEST_CASE(pieces_cover_and_align)
             std::uint64_t moved = 0;
             while (moved < length) {
                 const std::uint64_t left = length - moved;
-                const piece p = (write ? cut_write : cut_read)(offset + moved, left, address + moved, a, 65536);
+                const piece p =
+                    (write ? cut_write : cut_read)(offset + moved, left, address + moved, a, 65536);
                 const std::uint64_t start = offset + moved - p.skip;
                 if (p.how != way::cached) BOOST_REQUIRE(start % a.granule == 0 && p.length % a.granule == 0);
-                if (p.how == way::straight) BOOST_REQUIRE((address + moved) % a.memory == 0 && p.length <= left);
+                if (p.how == way::straight)
+                    BOOST_REQUIRE((address + moved) % a.memory == 0 && p.length <= left);
                 if (p.how == way::bounced) BOOST_REQUIRE(p.length <= 65536);
-                if (write) BOOST_REQUIRE(p.skip == 0 && p.length <= left);
-                else BOOST_REQUIRE(p.how != way::cached);
+                if (write)
+                    BOOST_REQUIRE(p.skip == 0 && p.length <= left);
+                else
+                    BOOST_REQUIRE(p.how != way::cached);
                 BOOST_REQUIRE(p.length > p.skip);
                 moved += std::min<std::uint64_t>(p.length - p.skip, left);
             }
@@ -104,7 +108,8 @@ BOOST_AUTO_TEST_CASE(pieces_are_few)
 
 // ---- Bytes ----------------------------------------------------------------------------------------------
 
-// Any memory, offset and length: what was written is there, what surrounds it is untouched, and it reads back.
+// Any memory, offset and length: what was written is there, what surrounds it is untouched, and it reads
+// back.
 BOOST_AUTO_TEST_CASE(alignment_matrix)
 {
     constexpr std::size_t file_bytes = 384_KiB;
@@ -159,8 +164,9 @@ BOOST_AUTO_TEST_CASE(concurrent_neighbours)
                 at += n;
             }
             std::shuffle(cuts.begin(), cuts.end(), random);
-            for (const auto& [offset, n] : cuts) w.submit(loans.emplace_back(), source.at(offset, n), at(file, offset, n));
-            w.until([&] { return std::all_of(loans.begin(), loans.end(), [](const loan& l) { return l.over; }); });
+            for (const auto& [offset, n] : cuts)
+                w.submit(loans.emplace_back(), source.at(offset, n), at(file, offset, n));
+            w.until(all_over(loans));
             for (const loan& l : loans) BOOST_REQUIRE((!l.error && l.bytes == l.from.length));
             const auto now = contents(path);
             BOOST_REQUIRE(now.size() == total);
@@ -180,7 +186,8 @@ BOOST_AUTO_TEST_CASE(exact_size)
         ::unlink(path.c_str());
         const auto file = w.open(path, c);
         BOOST_TEST(size_of(path) == 0u);
-        for (const auto& [offset, length] : {std::pair{0u, 100u}, {5000u, 100u}, {8192u, 4096u}, {12000u, 1048676u}}) {
+        for (const auto& [offset, length] :
+             {std::pair{0u, 100u}, {5000u, 100u}, {8192u, 4096u}, {12000u, 1048676u}}) {
             BOOST_TEST(w.copy(source.at(0, length), at(file, offset, length)).bytes == length);
             BOOST_TEST(size_of(path) == offset + length);
         }
@@ -272,7 +279,7 @@ BOOST_AUTO_TEST_CASE(one_bounce_buffer)
         std::deque<loan> loans;
         for (std::uint64_t i = 0; i < 16; ++i)
             w.submit(loans.emplace_back(), at(file, i * 16_KiB, 16_KiB), in.at(i * 16_KiB + 1, 16_KiB));
-        w.until([&] { return std::all_of(loans.begin(), loans.end(), [](const loan& l) { return l.over; }); });
+        w.until(all_over(loans));
         BOOST_TEST(all_pattern(in.base + 1, 256_KiB, 7, 0));
     }
 }
@@ -291,8 +298,9 @@ BOOST_AUTO_TEST_CASE(urgent_first)
         BOOST_REQUIRE(w.copy(at(file, 0, 1_MiB), in.at(0, 1_MiB)).bytes == 1_MiB); // cached, and known to be
         std::deque<loan> loans(8);
         loans.back().urgent = true;
-        for (std::uint64_t i = 0; i < 8; ++i) w.submit(loans[i], at(file, i * 4096, 4096), in.at(i * 4096, 4096));
-        w.until([&] { return std::all_of(loans.begin(), loans.end(), [](const loan& l) { return l.over; }); });
+        for (std::uint64_t i = 0; i < 8; ++i)
+            w.submit(loans[i], at(file, i * 4096, 4096), in.at(i * 4096, 4096));
+        w.until(all_over(loans));
         for (std::size_t i = 0; i + 1 < loans.size(); ++i) BOOST_TEST(loans.back().turn < loans[i].turn);
     });
 }
@@ -309,7 +317,8 @@ BOOST_AUTO_TEST_CASE(poll_keeps_its_budget)
         BOOST_REQUIRE(w.copy(at(file, 0, 1_MiB), in.at(0, 1_MiB)).bytes == 1_MiB);
         const wye::turn spent{std::chrono::steady_clock::now()};
         std::deque<loan> loans(4);
-        for (std::uint64_t i = 0; i < 4; ++i) w.submit(loans[i], at(file, i * 256_KiB, 256_KiB), in.at(i * 256_KiB, 256_KiB));
+        for (std::uint64_t i = 0; i < 4; ++i)
+            w.submit(loans[i], at(file, i * 256_KiB, 256_KiB), in.at(i * 256_KiB, 256_KiB));
         const unsigned before = ended;
         for (unsigned polls = 1; ended != before + 4; ++polls) {
             w.driver->poll(spent);
@@ -339,7 +348,7 @@ BOOST_AUTO_TEST_CASE(back_pressure)
         BOOST_TEST(w.driver->limits().window_chunks == 4u);
         w.until([&] { return loans[0].over || loans[1].over || loans[2].over || loans[3].over; });
         BOOST_TEST(w.driver->submit(loans[4]));
-        w.until([&] { return std::all_of(loans.begin(), loans.end(), [](const loan& l) { return l.over; }); });
+        w.until(all_over(loans));
         BOOST_TEST(all_pattern(in.base, 5 * 4096, 10, 0));
     }
 }
@@ -365,7 +374,8 @@ BOOST_AUTO_TEST_CASE(descriptor_wakes)
             }
         };
         std::unique_ptr<wye::segment> file;
-        w.driver->open_file(path, {}, [&](wye::error_code, std::unique_ptr<wye::segment> s) { file = std::move(s); });
+        w.driver->open_file(path, {},
+                            [&](wye::error_code, std::unique_ptr<wye::segment> s) { file = std::move(s); });
         BOOST_TEST(w.driver->busy());
         sleep_until([&] { return file != nullptr; });
         BOOST_TEST(!w.driver->busy());
@@ -396,7 +406,7 @@ BOOST_AUTO_TEST_CASE(another_thread_takes_over)
             w.driver->flush();
         }};
         first.join();
-        w.until([&] { return std::all_of(loans.begin(), loans.end(), [](const loan& l) { return l.over; }); });
+        w.until(all_over(loans));
         for (const loan& l : loans) BOOST_TEST(!l.error);
         BOOST_TEST(all_pattern(in.base, 4_MiB, 13, 0));
     });
@@ -415,12 +425,16 @@ BOOST_AUTO_TEST_CASE(destructor_drains)
             auto w = std::make_unique<world>(e);
             auto file = w->open(path);
             std::size_t left = loans.size();
-            for (loan& l : loans) l.then = [&] { if (--left == 0) file.reset(); };
+            for (loan& l : loans)
+                l.then = [&] {
+                    if (--left == 0) file.reset();
+                };
             for (std::uint64_t i = 0; i < 16; ++i)
                 w->submit(loans[i], at(file, i * 1_MiB, 1_MiB), in.at(i * 1_MiB + shift, 1_MiB));
             w->driver->flush();
             bool opened = false;
-            w->driver->open_file(path, {}, [&](wye::error_code error, std::unique_ptr<wye::segment>) { opened = !error; });
+            w->driver->open_file(
+                path, {}, [&](wye::error_code error, std::unique_ptr<wye::segment>) { opened = !error; });
             w.reset();
             BOOST_TEST(left == 0u);
             BOOST_TEST(opened);

@@ -52,7 +52,8 @@ int in_child(int (*body)())
     const pid_t child = ::fork();
     if (child == 0) ::_exit(body());
     int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -65,7 +66,8 @@ bool forbid_uring(int number)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 constexpr int fine = 0, not_possible = 77;
@@ -79,7 +81,10 @@ public:
         mounted_ = ::mount("tmpfs", where.c_str(), "tmpfs", 0, "size=1m") == 0;
     }
     small_filesystem(const small_filesystem&) = delete;
-    ~small_filesystem() { if (mounted_) ::umount2(where_.c_str(), MNT_DETACH); }
+    ~small_filesystem()
+    {
+        if (mounted_) ::umount2(where_.c_str(), MNT_DETACH);
+    }
     explicit operator bool() const { return mounted_; }
 
 private:
@@ -135,7 +140,7 @@ BOOST_AUTO_TEST_CASE(open_errors)
     BOOST_TEST(open_error(w, dir / "no/such/folder") == errc::no_such_file_or_directory);
     BOOST_TEST(open_error(w, dir.path()) == errc::is_a_directory);
     BOOST_TEST(open_error(w, dir.path(), read_only) == errc::is_a_directory);
-    BOOST_TEST((open_error(w, "/dev/null") == error_code{ENOTBLK, boost::system::generic_category()}.default_error_condition()));
+    BOOST_TEST(open_error(w, "/dev/null").value() == ENOTBLK);
 
     BOOST_REQUIRE(::mkfifo((dir / "pipe").c_str(), 0600) == 0);
     BOOST_TEST(open_error(w, dir / "pipe", read_only).value() == ENOTBLK); // and does not wait for a writer
@@ -156,7 +161,7 @@ BOOST_AUTO_TEST_CASE(options_are_kept)
     const auto reserved = w.open(dir / "reserved", with([](file_options& o) { o.preallocate = 1_MiB; }), e);
     BOOST_REQUIRE(reserved);
     BOOST_TEST(size_of(dir / "reserved") == 1_MiB);
-    struct stat s{};
+    struct stat s {};
     BOOST_REQUIRE(::stat((dir / "reserved").c_str(), &s) == 0);
     BOOST_TEST(static_cast<std::uint64_t>(s.st_blocks) * 512 >= 1_MiB);
     BOOST_TEST(reserved->length == wye::segment::unbounded);
@@ -205,8 +210,9 @@ BOOST_AUTO_TEST_CASE(disk_full)
     }
     for (const file_engine engine : {file_engine::automatic, file_engine::threads}) {
         world w{engine};
-        BOOST_TEST(open_error(w, dir / "small/reserved", with([](file_options& o) { o.preallocate = 8_MiB; })) ==
-                   errc::no_space_on_device);
+        BOOST_TEST(open_error(w, dir / "small/reserved", with([](file_options& o) {
+                                  o.preallocate = 8_MiB;
+                              })) == errc::no_space_on_device);
         BOOST_TEST(!exists(dir / "small/reserved"));
 
         const auto file = w.open(dir / "small/written");
@@ -256,7 +262,8 @@ BOOST_AUTO_TEST_CASE(block_device)
             BOOST_TEST(file->length == 4_MiB);
             dram out{1_MiB}, in{1_MiB};
             out.fill(4);
-            for (const auto& [offset, length] : {std::pair{0u, 1048576u}, {4096u, 65536u}, {1000u, 70001u}, {4190000u, 4304u}}) {
+            for (const auto& [offset, length] :
+                 {std::pair{0u, 1048576u}, {4096u, 65536u}, {1000u, 70001u}, {4190000u, 4304u}}) {
                 BOOST_TEST(w.copy(out.at(0, length), at(file, offset, length)).bytes == length);
                 BOOST_TEST(w.copy(at(file, offset, length), in.at(0, length)).bytes == length);
                 BOOST_TEST(std::memcmp(in.base, out.base, length) == 0);
@@ -306,10 +313,14 @@ int works_unpinned()
     dram out{4_MiB}, in{4_MiB};
     out.fill(6);
     int result = fine;
-    if (w.enlist(out) || w.enlist(in)) result = 1;
-    else if (w.copy(out.at(0, 1_MiB), at(file, 0, 1_MiB)).bytes != 1_MiB) result = 2;
-    else if (w.copy(at(file, 0, 1_MiB), in.at(0, 1_MiB)).bytes != 1_MiB) result = 3;
-    else if (std::memcmp(in.base, out.base, 1_MiB) != 0) result = 4;
+    if (w.enlist(out) || w.enlist(in))
+        result = 1;
+    else if (w.copy(out.at(0, 1_MiB), at(file, 0, 1_MiB)).bytes != 1_MiB)
+        result = 2;
+    else if (w.copy(at(file, 0, 1_MiB), in.at(0, 1_MiB)).bytes != 1_MiB)
+        result = 3;
+    else if (std::memcmp(in.base, out.base, 1_MiB) != 0)
+        result = 4;
     w.driver->dismiss(in), w.driver->dismiss(out);
     if (::getuid() == 0 && ::seteuid(0) != 0) result = 5;
     return result;
@@ -331,7 +342,8 @@ int ends_in_an_error()
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
         return not_possible;
     std::deque<loan> loans(9);
     for (std::uint64_t i = 0; i < 9; ++i) w.submit(loans[i], at(file, i * 4096, 4096), in.at(i * 4096, 4096));
@@ -344,8 +356,10 @@ int ends_in_an_error()
 
 void expect_fine(int status)
 {
-    if (status == not_possible) BOOST_TEST_MESSAGE("skipped: not possible here");
-    else BOOST_TEST(status == fine);
+    if (status == not_possible)
+        BOOST_TEST_MESSAGE("skipped: not possible here");
+    else
+        BOOST_TEST(status == fine);
 }
 
 } // namespace

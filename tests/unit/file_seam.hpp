@@ -3,10 +3,12 @@
 
 // The runtime's side of the driver seam, as far as the file driver's tests need it.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -40,6 +42,11 @@ struct loan : wye::chunk {
 };
 inline unsigned ended = 0;
 
+inline auto all_over(const std::deque<loan>& loans)
+{
+    return [&loans] { return std::all_of(loans.begin(), loans.end(), [](const loan& l) { return l.over; }); };
+}
+
 /// DRAM as the runtime would register it, page-aligned.
 class dram : public wye::segment {
 public:
@@ -63,7 +70,8 @@ public:
     wye::slice at(std::uint64_t offset, std::uint64_t bytes) { return {this, offset, bytes}; }
 };
 
-/// A directory that goes with what is in it. In the working directory, which is on a disk where /tmp may not be.
+/// A directory that goes with what is in it. In the working directory, which is on a disk where /tmp may not
+/// be.
 class scratch {
 public:
     scratch()
@@ -87,7 +95,7 @@ private:
 
 inline std::uint64_t size_of(const std::string& path)
 {
-    struct stat s{};
+    struct stat s {};
     return ::stat(path.c_str(), &s) == 0 ? static_cast<std::uint64_t>(s.st_size) : ~0ull;
 }
 
@@ -135,7 +143,8 @@ public:
         while (!done()) pass();
     }
 
-    std::unique_ptr<wye::segment> open(const std::string& path, const wye::file_options& options, wye::error_code& error)
+    std::unique_ptr<wye::segment> open(const std::string& path, const wye::file_options& options,
+                                       wye::error_code& error)
     {
         std::unique_ptr<wye::segment> file;
         bool over = false;
