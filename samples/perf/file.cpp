@@ -155,12 +155,12 @@ struct best_raw {
     double rate = 0;
 };
 
-/// The method of plain code that is fastest here. Two rounds, since the first may meet a cold machine.
+/// The method of plain code that is fastest here: by the best of three rounds each, since a disturbance only
+/// ever slows one down.
 best_raw find_best(bench& b, const load& l, double seconds)
 {
     best_raw best;
-    for (int round = 0; round < 2; ++round) {
-        best.rate = 0;
+    for (int round = 0; round < 3; ++round) {
         for (const method m : methods) {
             if (!can(m, l)) continue;
             const double guess = b.megabytes_per_second_raw(m, l, 4 * l.depth);
