@@ -33,7 +33,8 @@ void chunk::done(error_code error, std::size_t bytes) noexcept
 void chunk::done() noexcept
 {
     auto& p = static_cast<detail::piece&>(*this);
-    p.op->by->ended(p, {}, from.length);
+    if (p.simple) p.op->by->landed_simple(p);
+    else p.op->by->ended(p, {}, from.length);
 }
 
 namespace detail {

@@ -106,10 +106,12 @@ public:
     // Operations (transfers.cpp).
     operation* make(std::size_t extents, const copy_options&);
     void begin(operation&) noexcept;
+    void begin_one(operation&) noexcept; ///< the same, of one transfer that asks for nothing special (express.cpp)
     void stop(operation&, error_code) noexcept;
 
     // Pieces (pipeline.cpp).
     void ended(piece&, const error_code&, std::size_t bytes) noexcept;
+    void landed_simple(piece&) noexcept; ///< the same, of all of a simple piece (express.cpp)
 
     // source
     std::size_t poll(turn) noexcept override;
@@ -163,13 +165,12 @@ private:
     void rotate(lane&, leg&, std::size_t p) noexcept;
 
     // express.cpp
-    void begin_one(operation&) noexcept;
     piece& simple_piece() noexcept;
     void spare(piece&) noexcept;
     piece& cut_simple(lane&, operation&, extent&) noexcept;
     std::size_t express(lane&, leg&, std::size_t p, turn) noexcept;
     bool express_at_once(lane&, operation&) noexcept;
-    void landed_simple(piece&) noexcept;
+    bool plain(const extent&) const noexcept;
     void leave(piece&) noexcept;
 
     // pipeline.cpp

@@ -9,15 +9,29 @@
 
 namespace wye::detail {
 
+/// What most extents are: sound, and between segments that nothing is known about.
+bool engine::plain(const extent& x) const noexcept
+{
+    return x.from && x.to && x.from->engine == this && x.to->engine == this && x.to->access == access::read_write &&
+           x.length != slice::whole && !x.to->sums && within(x);
+}
+
 /// One transfer that asks for nothing special, which is most of them.
 void engine::begin_one(operation& op) noexcept
 {
+    ++active_;
+    ++begun_;
+    operations_.push_back(op);
+    op.left = 1;
     extent& x = op.one;
-    if (const errc e = check_extent(op, x); e != errc{}) {
-        op.error = e;
-        op.stopping = true;
-        x.failed = true;
-        return finish(op);
+    if (plain(x)) x.route = by_kinds_[x.from->kind * kinds_.size() + x.to->kind];
+    if (!x.route || !x.route->simple) { // a first time, or something to see to
+        if (const errc e = check_extent(op, x); e != errc{}) {
+            op.error = e;
+            op.stopping = true;
+            x.failed = true;
+            return finish(op);
+        }
     }
     const route& r = *x.route;
     op.alike = r.simple;

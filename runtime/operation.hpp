@@ -58,6 +58,15 @@ struct extent {
 };
 static_assert(sizeof(extent) <= 80);
 
+/// Inside both segments.
+inline bool within(const extent& x) noexcept
+{
+    const auto in = [&](const segment& s, std::uint64_t offset) {
+        return offset <= s.length && x.length <= s.length - offset;
+    };
+    return in(*x.from, x.from_offset) && in(*x.to, x.to_offset);
+}
+
 /// The running checksum of an extent under `verify`.
 struct check {
     std::uint32_t sum = 0;      ///< of the pieces seen, each shifted to its place

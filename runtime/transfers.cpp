@@ -17,14 +17,6 @@ namespace {
 
 bool keeps_sums(tier t) noexcept { return t == tier::file || t == tier::block; }
 
-bool within(const extent& x) noexcept
-{
-    const auto in = [&](const segment& s, std::uint64_t offset) {
-        return offset <= s.length && x.length <= s.length - offset;
-    };
-    return in(*x.from, x.from_offset) && in(*x.to, x.to_offset);
-}
-
 template <class T>
 T* allocate(loop& l, std::size_t n)
 {
@@ -256,7 +248,6 @@ void engine::begin(operation& op) noexcept
     ++begun_;
     operations_.push_back(op);
     op.left = op.count;
-    if (op.count == 1 && !op.verify && !op.status && !op.progress) return begin_one(op);
     check_all(op);
     if (op.error && !op.status) { // nothing has moved, and nothing will
         op.stopping = true;
@@ -376,7 +367,7 @@ void engine::finish(operation& op) noexcept
     op.over = true;
     op.hook::unlink();
     for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
-    loop_.timers().remove(op);
+    if (op.armed()) loop_.timers().remove(op);
     if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
     if (op.alike && !op.error.failed()) let_go_alike(op);
     else let_go(op);
@@ -478,7 +469,8 @@ made make_copy(const selection& from, const selection& to, const copy_options& o
 void begin_copy(pending* p) noexcept
 {
     auto* op = static_cast<operation*>(p);
-    op->by->begin(*op);
+    if (op->count == 1 && !op->verify && !op->status && !op->progress) op->by->begin_one(*op);
+    else op->by->begin(*op);
 }
 
 } // namespace wye::detail

@@ -54,7 +54,7 @@ private:
     T* tail_ = nullptr;
 };
 
-/// Free lists by size, so that the steady state allocates nothing. One thread. Classes of 64 bytes up to
+/// Free lists by size, so that the steady state allocates nothing. One thread. Classes of 16 bytes up to
 /// 1 KiB, then eight to a doubling; past 4 MiB it is plain `operator new`.
 class block_cache {
 public:
@@ -80,18 +80,18 @@ private:
     struct node {
         node* next;
     };
-    static constexpr std::size_t small_classes = 16;
+    static constexpr std::size_t small_classes = 64;
     static constexpr std::size_t large_classes = 12 * 8;
 
     static constexpr std::size_t class_of(std::size_t bytes) noexcept
     {
-        if (bytes <= 1024) return (bytes + 63) / 64 - (bytes != 0);
+        if (bytes <= 1024) return (bytes + 15) / 16 - (bytes != 0);
         const auto doubling = static_cast<std::size_t>(63 - __builtin_clzll(bytes - 1));
         return small_classes + (doubling - 10) * 8 + (((bytes - 1) >> (doubling - 3)) & 7);
     }
     static constexpr std::size_t size_of(std::size_t c) noexcept
     {
-        if (c < small_classes) return (c + 1) * 64;
+        if (c < small_classes) return (c + 1) * 16;
         const std::size_t large = c - small_classes;
         return (8 + large % 8 + 1) << (large / 8 + 10 - 3);
     }
