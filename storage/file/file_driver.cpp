@@ -246,6 +246,7 @@ void file_driver::start(chunk& c, bool hurried) noexcept
     r.length = p.step.length;
     ++in_engine_;
     engine_->start(r);
+    if (hurried && p.step.how == way::cached) engine_->flush(); // its copying counts now, not with the next
 }
 
 int file_driver::memory_slot(chunk& c, std::uint32_t length) const noexcept
