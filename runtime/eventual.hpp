@@ -38,6 +38,8 @@ public:
         value_.emplace(std::move(value));
         wake({});
     }
+    /// Whoever waits is told this instead.
+    void fail(error_code e) noexcept { wake(e); }
     bool ready() const noexcept { return value_.has_value(); }
     const T& peek() const noexcept { return *value_; }
 

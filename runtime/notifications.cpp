@@ -5,56 +5,78 @@
 
 namespace wye::detail {
 
-struct notifications::waiter {
-    std::shared_ptr<eventual<notification>> event;
+struct notifications::place {
+    std::shared_ptr<waiting> in;
+    const std::string& key;
+    event who;
+
+    place(std::shared_ptr<waiting> w, const std::string& k, event e) : in{std::move(w)}, key{k}, who{std::move(e)}
+    {
+        in->emplace(key, who);
+    }
+    place(const place&) = delete;
+    ~place()
+    {
+        auto [first, last] = in->equal_range(key);
+        for (; first != last; ++first)
+            if (first->second == who) {
+                in->erase(first);
+                return;
+            }
+    }
 };
 
-void notifications::deliver(notification n) noexcept
+notifications::notifications(progress_loop& l) : loop_{l}, waiting_{std::make_shared<waiting>()} {}
+
+notifications::~notifications()
 {
-    if (const auto it = waiters_.find(n.key); it != waiters_.end()) {
-        const auto event = it->second->event;
-        waiters_.erase(it);
-        return event->set(std::move(n));
+    for (const auto& [key, who] : *waiting_) who->fail(errc::shut_down);
+}
+
+void notifications::deliver(notification n)
+{
+    if (const auto it = waiting_->find(n.key); it != waiting_->end()) {
+        const event who = it->second;
+        waiting_->erase(it);
+        return who->set(std::move(n));
     }
     const auto now = loop_.now();
     expire(now);
     unclaimed_.push_back({std::move(n), now});
+    const auto last = std::prev(unclaimed_.end());
+    by_key_.emplace(last->what.key, last);
 }
 
-void notifications::expire(std::chrono::steady_clock::time_point now) noexcept
+void notifications::take(std::list<unclaimed>::iterator it) noexcept
+{
+    auto [first, last] = by_key_.equal_range(it->what.key);
+    while (first != last && first->second != it) ++first;
+    by_key_.erase(first);
+    unclaimed_.erase(it);
+}
+
+void notifications::expire(clock::time_point now) noexcept
 {
     while (!unclaimed_.empty() &&
            (unclaimed_.size() >= most_unclaimed || now - unclaimed_.front().since > unclaimed_for)) {
-        unclaimed_.pop_front();
+        take(unclaimed_.begin());
         ++expired_;
     }
 }
 
 task<notification> notifications::wait(std::string key, duration deadline)
 {
-    for (auto it = unclaimed_.begin(); it != unclaimed_.end(); ++it) {
-        if (it->what.key != key) continue;
+    expire(loop_.now());
+    if (const auto found = by_key_.find(key); found != by_key_.end()) {
+        const auto it = found->second;
+        by_key_.erase(found);
         notification n = std::move(it->what);
         unclaimed_.erase(it);
         co_return n;
     }
-    waiter self{std::make_shared<eventual<notification>>(loop_)};
-    struct registered { // also when the wait is cancelled or this frame destroyed
-        std::unordered_multimap<std::string, waiter*>& waiters;
-        waiter* who;
-        const std::string& key;
-        ~registered()
-        {
-            auto [first, last] = waiters.equal_range(key);
-            for (; first != last; ++first)
-                if (first->second == who) {
-                    waiters.erase(first);
-                    return;
-                }
-        }
-    } const entry{waiters_, &self, key};
-    waiters_.emplace(key, &self);
-    co_return co_await eventual<notification>::wait(self.event, deadline);
+    const auto who = std::make_shared<eventual<notification>>(loop_);
+    const place mine{waiting_, key, who};
+    co_return co_await eventual<notification>::wait(who, deadline);
 }
 
 } // namespace wye::detail
