@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <exception>
 #include <fstream>
 #include <iomanip>
@@ -154,18 +155,27 @@ struct phase {
     double steps_per_second;
     std::uint64_t polls;
     spread step, poll;
+    spread poll_work; ///< processor time: without what the machine gave to others meanwhile
 
     json::object to_json() const
     {
         return {{"steps_per_second", steps_per_second}, {"polls", polls}, {"step_us", step.to_json()},
-                {"poll_us", poll.to_json()}};
+                {"poll_us", poll.to_json()}, {"poll_work_us", poll_work.to_json()}};
     }
 };
+
+/// Processor time of this thread, in microseconds.
+double processor_time()
+{
+    timespec t{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) / 1e3;
+}
 
 /// The scheduler: a step, a turn for wye, a step, ...
 phase schedule(engine& e, wye::runtime& rt, wye::duration budget, double seconds)
 {
-    std::vector<double> steps, polls;
+    std::vector<double> steps, polls, work;
     const auto begin = clock_type::now();
     auto now = begin;
     const auto lap = [&now] {
@@ -174,19 +184,23 @@ phase schedule(engine& e, wye::runtime& rt, wye::duration budget, double seconds
     };
     while (std::chrono::duration<double>(now - begin).count() < seconds) {
         e.step();
+        const double before = processor_time();
         steps.push_back(lap());
         rt.poll(budget);
         polls.push_back(lap());
+        work.push_back(processor_time() - before);
     }
     const double took = std::chrono::duration<double>(now - begin).count();
     const std::uint64_t n = polls.size();
-    return {static_cast<double>(n) / took, n, spread{std::move(steps)}, spread{std::move(polls)}};
+    return {static_cast<double>(n) / took, n, spread{std::move(steps)}, spread{std::move(polls)},
+            spread{std::move(work)}};
 }
 
 void print(const char* name, const phase& p)
 {
     std::cout << name << ": " << p.steps_per_second << " steps/s, " << p.polls << " polls\n"
-              << "  a poll: " << p.poll << "\n  a step: " << p.step << '\n';
+              << "  a poll: " << p.poll << "\n    its processor time: " << p.poll_work
+              << "\n  a step: " << p.step << '\n';
 }
 
 void run(const settings& s)
