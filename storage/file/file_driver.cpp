@@ -16,7 +16,7 @@ namespace wye::storage {
 
 namespace {
 
-constexpr std::size_t most_bytes = 16_MiB;   // more in flight gains nothing and makes submission wait
+constexpr std::size_t most_bytes = 32_MiB;   // more in flight gains nothing and makes submission wait
 constexpr std::size_t pin_in_turn = 256_KiB; // memory the kernel must pin first costs 60 us/MiB to submit
 constexpr unsigned pinned_discount = 8;      // what submission costs, against copying it all
 constexpr unsigned unpinned_discount = 3;
