@@ -130,6 +130,7 @@ std::size_t engine::poll(turn t) noexcept
     // Whoever comes first may use up the turn, so they take it in turns to be that.
     if (++first_lane_ >= lanes) first_lane_ = 0;
     for (std::size_t i = 0, at = first_lane_; i < lanes; ++i, at = at + 1 == lanes ? 0 : at + 1) {
+        if (i != 0 && t.over()) break;
         lane& l = *lanes_[at];
         if (l.anything_to_post()) n += pump(l, t);
         if (l.posted) {
@@ -142,6 +143,13 @@ std::size_t engine::poll(turn t) noexcept
         n += reaped;
     }
     return n;
+}
+
+std::size_t engine::outstanding() const noexcept
+{
+    std::size_t out = 0;
+    for (const auto& l : lanes_) out += l->out;
+    return out;
 }
 
 bool engine::descriptors(std::vector<int>& out) const noexcept

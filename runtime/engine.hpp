@@ -116,6 +116,7 @@ public:
     // source
     std::size_t poll(turn) noexcept override;
     bool in_flight() const noexcept override { return active_ != 0 || busy_drivers(); }
+    std::size_t outstanding() const noexcept override;
     bool descriptors(std::vector<int>&) const noexcept override;
     bool arm() noexcept override;
     void idle(std::chrono::steady_clock::time_point) noexcept override;

@@ -18,7 +18,7 @@ namespace {
 
 // The io_context costs 35 to 280 ns a poll, so it has its turn every so many passes; more often when those
 // passes find nothing, since then what is awaited may well be a socket.
-constexpr std::uint32_t io_cadence_busy = 32;
+constexpr std::uint32_t io_cadence_busy = 32; // powers of two
 constexpr std::uint32_t io_cadence_idle = 8;
 // Handlers between two looks at the clock.
 constexpr std::size_t handlers_per_look = 8;
@@ -124,10 +124,7 @@ poll_result progress_loop::poll(duration budget)
         progress = pass(t);
         r.progress += progress;
     } while (bounded && progress != 0 && !t.over());
-    std::vector<int> fds;
-    r.more = progress != 0 || queued() ||
-             std::any_of(sources_.begin(), sources_.end(),
-                         [&](const source* s) { return s->in_flight() && !s->descriptors(fds); });
+    r.more = progress != 0 || queued() || (anything_in_flight() && !all_have_descriptors());
     return r;
 }
 
@@ -147,7 +144,7 @@ std::size_t progress_loop::pass(turn t)
         if (sources_[i]->in_flight()) n += sources_[i]->poll(t);
     if (!timers_.empty()) n += fire_timers();
     ++passes_;
-    if (!guest_ && passes_ % (n ? io_cadence_busy : io_cadence_idle) == 0) n += io().poll();
+    if (!guest_ && (passes_ & ((n ? io_cadence_busy : io_cadence_idle) - 1)) == 0) n += io().poll();
     return n;
 }
 
@@ -201,28 +198,42 @@ void progress_loop::wait(clock::time_point since, clock::time_point until)
     const auto time = clock::now();
     for (source* s : sources_) s->idle(time);
     if (!anything_in_flight()) return sleep(until);
+    const bool sleepable = all_have_descriptors();
     if (since == clock::time_point{}) since = last_progress_ = time;
     const duration idle = time - since;
-    if (idle < idle_.spin) {
-        __builtin_ia32_pause();
-    } else if (idle < idle_.spin + idle_.yield) {
-        ::sched_yield();
-    } else if (bool all = true; can_sleep(all)) {
-        if (all) sleep(until);
+    if (idle < idle_.spin && !(sleepable && several_out())) return __builtin_ia32_pause();
+    if (!sleepable) {
+        if (idle < idle_.spin + idle_.yield) ::sched_yield();
         else std::this_thread::sleep_for(idle_.nap);
+    } else if (arm()) {
+        sleep(until);
     }
 }
 
-/// Arms whatever is in flight. False: something turned up meanwhile. `all`: everything in flight has a descriptor.
-bool progress_loop::can_sleep(bool& all) noexcept
+/// With several pieces out, one in line is as good as the next: the device stays busy while we sleep, and spinning
+/// would only keep the processor from what completes them.
+bool progress_loop::several_out() const noexcept
 {
-    std::vector<int> fds;
-    for (source* s : sources_)
-        if (s->in_flight() && !s->descriptors(fds)) all = false;
-    if (!all) return true;
+    std::size_t out = 0;
+    for (const source* s : sources_) out += s->outstanding();
+    return out > 1;
+}
+
+bool progress_loop::all_have_descriptors() noexcept
+{
+    descriptors_.clear();
+    bool all = true;
+    for (const source* s : sources_)
+        if (s->in_flight() && !s->descriptors(descriptors_)) all = false;
+    return all;
+}
+
+/// Before sleeping on the descriptors just found. False: something turned up meanwhile.
+bool progress_loop::arm() noexcept
+{
     for (source* s : sources_)
         if (s->in_flight() && !s->arm()) return false;
-    waits_->await(fds);
+    waits_->await(descriptors_);
     return true;
 }
 
@@ -235,7 +246,6 @@ void progress_loop::sleep(clock::time_point until)
         const auto next = timers_.empty() ? until : std::min(until, timers_.front().when);
         if (next != clock::time_point::max()) waits_->await(next);
         io().run_one();
-        io().poll();
     }
     sleeping_.store(false, std::memory_order_relaxed);
     last_progress_ = {};
@@ -284,10 +294,9 @@ void progress_loop::after_turn(bool progress)
     if (!in_flight) return;
     if (last_progress_ == clock::time_point{}) last_progress_ = time;
     if (time - last_progress_ < idle_.spin) return schedule_turn();
-    bool all = true;
-    if (!can_sleep(all)) return schedule_turn();
     // Never by posting again without end: io_context::poll() would not return.
-    if (!all) waits_->await(time + idle_.nap);
+    if (!all_have_descriptors()) waits_->await(time + idle_.nap);
+    else if (!arm()) schedule_turn();
 }
 
 void progress_loop::hold_host() noexcept

@@ -31,6 +31,8 @@ public:
     virtual std::size_t poll(turn) noexcept = 0;
     /// Whether polling may still find something.
     virtual bool in_flight() const noexcept = 0;
+    /// Pieces that drivers have.
+    virtual std::size_t outstanding() const noexcept = 0;
     /// Descriptors that turn readable when it would, added to `out`; false when some of it can only be polled.
     virtual bool descriptors(std::vector<int>& out) const noexcept = 0;
     /// Before sleeping on them. False: poll instead.
@@ -93,7 +95,9 @@ private:
     bool nothing_left() const noexcept;
     bool queued() const noexcept { return !batch_.empty() || !ready_.empty(); }
     void wait(clock::time_point since, clock::time_point until);
-    bool can_sleep(bool& fd_only) noexcept;
+    bool all_have_descriptors() noexcept;
+    bool arm() noexcept;
+    bool several_out() const noexcept;
     void sleep(clock::time_point until);
     void take_turn();
     void after_turn(bool progress);
@@ -107,6 +111,7 @@ private:
     fifo<work_item> batch_; // what was ready when this pass began
     timer_heap timers_;
     std::vector<source*> sources_;
+    std::vector<int> descriptors_; // of what is in flight, when last asked
     std::size_t operations_ = 0;
     std::uint32_t passes_ = 0;
     bool bounded_ = false;

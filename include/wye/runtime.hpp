@@ -18,9 +18,10 @@ class io_context;
 
 namespace wye {
 
-/// What the loop does when nothing is ready but something is in flight: first it polls without pause, then
-/// yields the processor between polls, then sleeps in the kernel (in short naps while something in flight
-/// can only be polled). With nothing in flight it sleeps at once, and uses no processor time.
+/// What the loop does when nothing is ready but something is in flight. While all of that has descriptors: with
+/// one piece out it polls without pause for `spin`, then sleeps in the kernel; with several it sleeps at once, since
+/// the device stays busy meanwhile. While some of it can only be polled: it spins, then for `yield` yields the
+/// processor between polls, then naps. With nothing in flight it sleeps, and uses no processor time.
 struct idle_policy {
     duration spin = std::chrono::microseconds{20};
     duration yield = std::chrono::microseconds{50};
