@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "block_store.hpp"
 
+#include <string_view>
 #include <utility>
 
 #include <boost/asio/as_tuple.hpp>
@@ -27,6 +28,11 @@ private:
     block_store::clock::time_point began_ = block_store::clock::now();
 };
 
+std::string said(level who, std::string_view what, const wye::error_code& why)
+{
+    return std::string{name_of(who)} + ' ' + std::string{what} + ": " + why.message();
+}
+
 } // namespace
 
 block_store::block_store(hierarchy& tiers, const settings& s, std::function<void(block_id)> on_lost)
@@ -39,7 +45,7 @@ block_store::block_store(hierarchy& tiers, const settings& s, std::function<void
 wye::task<> block_store::promote(block_id id, wye::duration deadline)
 {
     block& b = blocks_.at(id);
-    if (b.at.where < b.goal) ++measured_.served_early;
+    if (b.at.where < b.goal) ++measured_.served_early[static_cast<std::size_t>(b.goal)];
     const bool ahead = fetched_ahead(b);
     if (ahead) --ahead_, ++measured_.prefetched;
     b.goal = top_; // from now on a copy that lands below is of no use, and one that fails does no harm
@@ -52,7 +58,7 @@ wye::task<> block_store::promote(block_id id, wye::duration deadline)
         if (ahead) co_return; // it will land, and be checked
         co_await settled(id);
         b.bound = co_await slot(top_);
-        begin_fetch(b, wye::priority::urgent, deadline);
+        begin_fetch(b, wye::priority::urgent, b.at.where >= level::file ? deadline : wye::duration{});
         if (synchronous_) co_await settled(id);
     }
 }
@@ -133,8 +139,8 @@ void block_store::fetched(block& b, wye::error_code error)
     b.moving = false;
     --fetching_;
     if (b.wanted != clock::time_point{}) {
-        if (b.at.where >= level::file)
-            measured_.urgent_ms.push_back(std::chrono::duration<float, std::milli>(clock::now() - b.wanted).count());
+        const std::chrono::duration<float, std::milli> waited{clock::now() - b.wanted};
+        if (b.at.where >= level::file) measured_.urgent_ms.push_back(waited.count());
         b.wanted = {};
     }
     if (b.goal != top_) { // fetched ahead, and nobody has asked for it yet
@@ -161,7 +167,7 @@ void block_store::written(block& b, wye::error_code error)
     --writing_;
     if (error) {
         ++measured_.failed_stores;
-        measured_.last_failure = std::string{name_of(b.bound.where)} + " did not take a block: " + error.message();
+        measured_.last_failure = said(b.bound.where, "did not take a block", error);
     } else if (b.bound.where == level::object) {
         b.in_object = true;
     }
@@ -183,7 +189,7 @@ void block_store::recompute(block& b, wye::error_code error)
         ++measured_.late_loads;
     } else {
         ++measured_.failed_loads;
-        measured_.last_failure = std::string{name_of(b.at.where)} + " did not give a block: " + error.message();
+        measured_.last_failure = said(b.at.where, "did not give a block", error);
         if (error == wye::errc::corrupt) ++measured_.corruptions;
     }
     prefill(b.id, tiers_.memory_of(b.bound));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -19,16 +20,17 @@ namespace kv {
 
 /// What became of the bytes.
 struct movement {
-    std::uint64_t served_early = 0;     ///< hits found above the tier that they were counted in: still on their way down
-    std::uint64_t prefetched = 0;       ///< blocks fetched ahead and then hit
-    std::uint64_t wasted_prefetches = 0;///< blocks fetched ahead for nothing
-    std::uint64_t late_loads = 0;       ///< hits computed after all: the load missed its deadline
-    std::uint64_t failed_loads = 0;     ///< hits computed after all: the load failed
-    std::uint64_t failed_stores = 0;    ///< blocks dropped because a lower tier did not take them
-    std::uint64_t corruptions = 0;      ///< blocks whose bytes were not theirs
-    std::string last_failure;           ///< of a load or store, in words
-    wye::duration stall{};              ///< the engine waited for I/O
-    std::vector<float> urgent_ms;       ///< from FILE and OBJ, for a request being served: from wanted to there
+    /// Hits counted in this tier but found above it, since they were still on their way down.
+    std::array<std::uint64_t, level_count> served_early{};
+    std::uint64_t prefetched = 0;        ///< blocks fetched ahead and then hit
+    std::uint64_t wasted_prefetches = 0; ///< blocks fetched ahead for nothing
+    std::uint64_t late_loads = 0;        ///< hits computed after all: the load missed its deadline
+    std::uint64_t failed_loads = 0;      ///< hits computed after all: the load failed
+    std::uint64_t failed_stores = 0;     ///< blocks that a lower tier did not take, and so were dropped
+    std::uint64_t corruptions = 0;       ///< blocks whose bytes were not theirs
+    std::string last_failure;            ///< of a load or store, in words
+    wye::duration stall{};               ///< the engine waited for I/O
+    std::vector<float> urgent_ms;        ///< of loads from FILE and OBJ: from wanted by a request to there
 };
 
 /// The bytes of the blocks: carries out what the index plans, one coroutine a copy.
@@ -44,8 +46,8 @@ public:
 
     block_store(hierarchy&, const settings&, std::function<void(block_id)> on_lost);
 
-    /// A hit goes to the top, urgently; `settled` says when it is there and checked. A load that takes longer than
-    /// `deadline` is given up and the block computed.
+    /// A hit goes to the top, urgently; `settled` says when it is there and checked. When loading it from
+    /// FILE or OBJ takes longer than `deadline`, it is computed instead.
     wye::task<> promote(block_id, wye::duration deadline);
     /// A new block is computed at the top.
     wye::task<> compute(block_id);
@@ -53,7 +55,7 @@ public:
     wye::task<> compute_only(block_id);
     /// Begins to move a block down; to `nowhere`, drops it.
     wye::task<> demote(block_id, level to);
-    /// Begins to fetch a block of FILE or OBJ that will be hit, if there is room to spare. False: there is none.
+    /// Begins to fetch a block of FILE or OBJ that will be hit. False: there is no room to spare.
     bool prefetch(block_id, wye::duration deadline);
 
     /// When no copy of the block is under way.
@@ -101,7 +103,7 @@ private:
     std::function<void(block_id)> on_lost_;
     std::unordered_map<block_id, block> blocks_;
     std::uint32_t fetching_ = 0, writing_ = 0; ///< copies under way
-    std::uint32_t ahead_ = 0;                  ///< blocks with a slot at the top that nobody has asked for yet
+    std::uint32_t ahead_ = 0;                  ///< blocks fetched ahead that nobody has asked for yet
     event landed_;
     movement measured_;
 };

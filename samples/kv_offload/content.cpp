@@ -23,15 +23,17 @@ void prefill(std::uint64_t id, std::span<std::byte> block) noexcept
 {
     auto* const words = reinterpret_cast<std::uint64_t*>(block.data());
     const std::uint64_t first = first_word(id);
-    for (std::size_t i = 0; i < block.size() / sizeof *words; ++i) words[i] = first + i * step;
+    const std::size_t count = block.size() / sizeof *words;
+    for (std::size_t i = 0; i < count; ++i) words[i] = first + i * step;
 }
 
 bool holds(std::uint64_t id, std::span<const std::byte> block) noexcept
 {
     const auto* const words = reinterpret_cast<const std::uint64_t*>(block.data());
     const std::uint64_t first = first_word(id);
+    const std::size_t count = block.size() / sizeof *words;
     std::uint64_t difference = 0;
-    for (std::size_t i = 0; i < block.size() / sizeof *words; ++i) difference |= words[i] ^ (first + i * step);
+    for (std::size_t i = 0; i < count; ++i) difference |= words[i] ^ (first + i * step);
     return difference == 0;
 }
 

@@ -65,7 +65,8 @@ request generator::say(conversation& c)
 {
     const double median = c.turns++ == 0 ? 5000 : 3000;
     const double more = median * std::exp(std::normal_distribution{0.0, 1.0}(random_));
-    c.tokens = std::min(c.tokens + std::max<std::uint64_t>(1, static_cast<std::uint64_t>(more)), longest_tokens);
+    c.tokens =
+        std::min(c.tokens + std::max<std::uint64_t>(1, static_cast<std::uint64_t>(more)), longest_tokens);
     while (c.full.size() < c.tokens / block_tokens) c.full.push_back(fresh_++);
 
     request r{now_ms_, c.tokens, 1 + random_() % 700, c.full};

@@ -24,9 +24,9 @@ public:
 
     static constexpr std::string_view description =
         "bursts on 3 s ticks, Poisson, 6 new conversations a tick; each begins with block 0 and one of 64 "
-        "system prompts of 1 to 8 blocks, Zipf; first turns add a log-normal number of tokens (median 5,000), "
-        "later ones (median 3,000); after turn t the user comes back with probability min(0.30 + 0.06 t, 0.66), "
-        "200 s later on average (exponential)";
+        "system prompts of 1 to 8 blocks, Zipf; first turns add a log-normal number of tokens (median "
+        "5,000), later ones (median 3,000); after turn t the user comes back with probability "
+        "min(0.30 + 0.06 t, 0.66), 200 s later on average (exponential)";
 
 private:
     struct conversation {

@@ -66,7 +66,8 @@ wye::task<> hierarchy::open_file(const settings& s)
     wye::file_options options;
     options.temporary = s.file.empty();
     options.preallocate = std::uint64_t{slots} * block_bytes_; // a full disk is said now, not in mid-replay
-    pools_[static_cast<std::size_t>(level::file)] = std::make_unique<wye::pool>(file_path_, block_bytes_, slots);
+    pools_[static_cast<std::size_t>(level::file)] =
+        std::make_unique<wye::pool>(file_path_, block_bytes_, slots);
     file_ = co_await named("FILE tier " + file_path_, agent_->open_file(file_path_, options));
 }
 

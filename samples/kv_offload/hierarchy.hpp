@@ -31,13 +31,13 @@ struct side {
 /// The tiers as wye sees them: two arenas, a file, a bucket.
 ///
 /// A bounded tier has `spare` slots more than the blocks that it may keep. A block that leaves holds its slot
-/// until its copy has landed below, so this is how far write-back may lag, and an arriving block need not wait
-/// for it.
+/// until its copy has landed below, so this is how far write-back may lag, and how many blocks can arrive
+/// before one has to wait for it.
 class hierarchy {
 public:
     explicit hierarchy(wye::agent& agent) noexcept : agent_{&agent} {}
 
-    /// Opens the tiers that the settings and the policy call for. Throws one line that says which of them failed.
+    /// Opens the tiers that the settings call for. Throws a line that says which of them failed.
     wye::task<> open(const settings&);
 
     bool has(level) const noexcept;

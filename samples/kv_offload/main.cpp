@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replays LLM requests against a tiered KV cache that moves real bytes: VRAM -> DRAM -> FILE -> OBJ.
 //
-// Read replay.cpp first: it serves requests. tiered_index.cpp plans which block belongs where, block_store.cpp
-// moves the bytes, one coroutine a copy, and hierarchy.cpp is all that knows how wye names the tiers.
+// Read replay.cpp first: it serves requests. tiered_index.cpp plans which block belongs where,
+// block_store.cpp moves the bytes, one coroutine a copy, and hierarchy.cpp is all that knows how wye names
+// the tiers.
 #include <csignal>
 #include <exception>
 #include <filesystem>
@@ -70,8 +71,8 @@ void write_report(const std::string& path, const kv::summary& s, Writer write)
 class program {
 public:
     explicit program(const kv::settings& s)
-        : settings_{s}, survey_{look_through(s)}, source_{open_source(s)}, bar_{survey_ ? survey_->requests : 0},
-          signals_{runtime_.io(), SIGINT, SIGTERM}
+        : settings_{s}, survey_{look_through(s)}, source_{open_source(s)},
+          bar_{survey_ ? survey_->requests : 0}, signals_{runtime_.io(), SIGINT, SIGTERM}
     {
     }
 
@@ -91,9 +92,8 @@ private:
         wye::agent agent{runtime_, "kv_offload"};
         kv::hierarchy tiers{agent};
         co_await tiers.open(settings_);
-        kv::replay replay{tiers, settings_, *source_, [this](const kv::replay_result& r) {
-                              bar_.show(r.requests, r.hit_rate());
-                          }};
+        kv::replay replay{tiers, settings_, *source_,
+                          [this](const kv::replay_result& r) { bar_.show(r.requests, r.hit_rate()); }};
         running_ = &replay;
         signals_.async_wait([this](wye::error_code error, int) {
             if (!error && running_) running_->stop();
@@ -117,8 +117,8 @@ private:
         write_report(settings_.html, summary_, kv::write_html);
         const kv::replay_result& r = summary_.result;
         if (r.moved.failed_stores > 0)
-            std::cerr << "kv_offload: " << kv::grouped(r.moved.failed_stores) << " blocks were not stored; the last: "
-                      << r.moved.last_failure << '\n';
+            std::cerr << "kv_offload: " << kv::grouped(r.moved.failed_stores)
+                      << " blocks were not stored; the last: " << r.moved.last_failure << '\n';
         if (r.interrupted) return interrupted;
         return r.moved.failed_stores + r.moved.corruptions + r.leaked_leases > 0 ? failed : all_well;
     }

@@ -28,8 +28,8 @@ public:
         const double part = total_ ? std::min(1.0, double(done) / double(total_)) : 0;
         const auto full = static_cast<std::size_t>(part * width);
         const std::string bar = std::string(full, '#') + std::string(width - full, '.');
-        std::fprintf(stderr, "\r[%s] %3.0f %%  %llu requests, %.1f %% of blocks hit ", bar.c_str(), 100 * part,
-                     static_cast<unsigned long long>(done), 100 * hit_rate);
+        std::fprintf(stderr, "\r[%s] %3.0f %%  %llu requests, %.1f %% of blocks hit ", bar.c_str(),
+                     100 * part, static_cast<unsigned long long>(done), 100 * hit_rate);
         std::fflush(stderr);
     }
     void clear()

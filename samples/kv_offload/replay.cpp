@@ -141,7 +141,8 @@ wye::task<> replay::sleep_until_arrival(const request& r)
     // In short pieces, so that an interrupt is heard.
     const std::chrono::duration<double, std::milli> due{r.at_ms / settings_.speedup};
     const auto left = std::chrono::duration_cast<wye::duration>(due - (clock::now() - began_));
-    co_await runtime_.sleep(std::clamp<wye::duration>(left, std::chrono::microseconds{1}, std::chrono::milliseconds{50}));
+    co_await runtime_.sleep(
+        std::clamp<wye::duration>(left, std::chrono::microseconds{1}, std::chrono::milliseconds{50}));
 }
 
 wye::duration replay::prefill_time(std::uint64_t tokens) const

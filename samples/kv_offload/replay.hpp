@@ -29,13 +29,14 @@ struct amount {
 /// What a replay has done so far.
 struct replay_result {
     std::uint64_t requests = 0;
-    amount asked;                          ///< by all requests
-    std::array<amount, level_count> hits;  ///< found, by tier
-    amount shared_asked, shared_hits;      ///< of these, block 0, which every request of the Mooncake traces begins with
-    std::vector<float> ttft_ms;            ///< of each request: measured I/O and modelled prefill
-    std::vector<float> io_ms;              ///< of each request: until its hits were at the top, and checked
-    std::vector<float> lower_io_ms;        ///< the same, of the requests with hits in FILE or OBJ
-    std::vector<std::array<std::uint64_t, level_count + 1>> timeline; ///< hits by tier and blocks asked for, so far
+    amount asked;                         ///< by all requests
+    std::array<amount, level_count> hits; ///< found, by tier
+    amount shared_asked, shared_hits;     ///< of these, block 0, which all requests of Mooncake's traces share
+    std::vector<float> ttft_ms;           ///< of each request: measured I/O and modelled prefill
+    std::vector<float> io_ms;             ///< of each request: until its hits were at the top, and checked
+    std::vector<float> lower_io_ms;       ///< the same, of the requests with hits in FILE or OBJ
+    /// Hits by tier, and then blocks asked for, up to every hundredth request.
+    std::vector<std::array<std::uint64_t, level_count + 1>> timeline;
     movement moved;
     double wall_s = 0;
     std::uint64_t leaked_leases = 0;
@@ -48,7 +49,10 @@ struct replay_result {
         return sum;
     }
     /// Of blocks.
-    double hit_rate() const noexcept { return asked.blocks ? double(all_hits().blocks) / double(asked.blocks) : 0; }
+    double hit_rate() const noexcept
+    {
+        return asked.blocks ? double(all_hits().blocks) / double(asked.blocks) : 0;
+    }
 };
 
 /// Serves the requests of a source, one at a time and in order, from a tiered cache.

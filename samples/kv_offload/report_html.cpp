@@ -14,7 +14,8 @@ namespace kv {
 namespace {
 
 // VRAM, DRAM, FILE, OBJ, and what had to be computed.
-constexpr std::array<std::string_view, level_count + 1> colours{"#0b7285", "#2f9e44", "#e8a100", "#ae3ec9", "#adb5bd"};
+constexpr std::array<std::string_view, level_count + 1> colours{"#0b7285", "#2f9e44", "#e8a100", "#ae3ec9",
+                                                                "#adb5bd"};
 constexpr double width = 860;
 
 constexpr std::string_view head = R"(<!doctype html>
@@ -58,10 +59,11 @@ void text(std::ostream& out, double x, double y, std::string_view words, std::st
     out << "<text x=\"" << x << "\" y=\"" << y << "\" " << more << '>' << escaped(words) << "</text>\n";
 }
 
-void box(std::ostream& out, double x, double y, double w, double h, std::string_view colour, std::string_view tip)
+void box(std::ostream& out, double x, double y, double w, double h, std::string_view colour,
+         std::string_view tip)
 {
-    out << "<rect x=\"" << fixed(x, 1) << "\" y=\"" << y << "\" width=\"" << fixed(w, 1) << "\" height=\"" << h
-        << "\" fill=\"" << colour << "\"><title>" << escaped(tip) << "</title></rect>\n";
+    out << "<rect x=\"" << fixed(x, 1) << "\" y=\"" << y << "\" width=\"" << fixed(w, 1) << "\" height=\""
+        << h << "\" fill=\"" << colour << "\"><title>" << escaped(tip) << "</title></rect>\n";
 }
 
 void facts(std::ostream& out, const summary& s)
@@ -141,8 +143,8 @@ void pair_bars(std::ostream& out, const summary& s)
     open_svg(out, 30 * double(s.pairs.size()) + 4);
     double y = 4;
     for (const auto& p : s.pairs) {
-        const std::string words = in_bytes(double(p.bytes)) + " at " + fixed(p.gb_per_s, 2) + " GB/s while busy (" +
-                                  fixed(p.busy_s, 1) + " s)";
+        const std::string words = in_bytes(double(p.bytes)) + " at " + fixed(p.gb_per_s, 2) +
+                                  " GB/s while busy (" + fixed(p.busy_s, 1) + " s)";
         text(out, 20, y + 16, p.from + " \u2192 " + p.to);
         const double length = most > 0 ? 440 * double(p.bytes) / most : 0;
         box(out, 140, y, length, 22, colours[0], words);
@@ -171,8 +173,8 @@ void distribution(std::ostream& out, std::vector<float> values, std::string_view
 
 void distributions(std::ostream& out, const summary& s)
 {
-    out << "<h2>Time waited for blocks</h2><p>Share of requests (or fetches) whose blocks were there within a time. "
-           "The prefill that follows is modelled, and not in here.</p>\n";
+    out << "<h2>Time waited for blocks</h2><p>Share of requests (or fetches) whose blocks were there within "
+           "a time. The prefill that follows is modelled, and not in here.</p>\n";
     open_svg(out, 220);
     constexpr std::array<std::string_view, 6> ticks{"10 us", "100 us", "1 ms", "10 ms", "100 ms", "1 s"};
     for (std::size_t i = 0; i < ticks.size(); ++i) {
@@ -188,16 +190,17 @@ void distributions(std::ostream& out, const summary& s)
 
 void tables(std::ostream& out, const summary& s)
 {
-    out << "<h2>Tiers</h2><table><tr><th>tier</th><th>capacity, blocks</th><th>hits, blocks</th><th>hits, tokens</th>"
-           "<th>share</th></tr>\n";
+    out << "<h2>Tiers</h2><table><tr><th>tier</th><th>capacity, blocks</th><th>hits, blocks</th><th>hits, "
+           "tokens</th><th>share</th></tr>\n";
     for (const auto& t : s.tiers)
         out << "<tr><td>" << name_of(t.where) << " (" << escaped(t.what) << ")</td><td>"
-            << (t.capacity ? grouped(t.capacity) : "unbounded") << "</td><td>" << grouped(t.hits.blocks) << "</td><td>"
-            << grouped(t.hits.tokens) << "</td><td>" << percent(t.share) << "</td></tr>\n";
-    out << "</table>\n<h2>Times</h2><table><tr><th>ms</th><th>p50</th><th>p95</th><th>p99</th><th>samples</th></tr>\n";
+            << (t.capacity ? grouped(t.capacity) : "unbounded") << "</td><td>" << grouped(t.hits.blocks)
+            << "</td><td>" << grouped(t.hits.tokens) << "</td><td>" << percent(t.share) << "</td></tr>\n";
+    out << "</table>\n<h2>Times</h2><table><tr><th>ms</th><th>p50</th><th>p95</th><th>p99</th>"
+           "<th>samples</th></tr>\n";
     const auto row = [&](std::string_view name, const quantiles& q) {
-        out << "<tr><td>" << name << "</td><td>" << fixed(q.p50, 2) << "</td><td>" << fixed(q.p95, 2) << "</td><td>"
-            << fixed(q.p99, 2) << "</td><td>" << grouped(q.samples) << "</td></tr>\n";
+        out << "<tr><td>" << name << "</td><td>" << fixed(q.p50, 2) << "</td><td>" << fixed(q.p95, 2)
+            << "</td><td>" << fixed(q.p99, 2) << "</td><td>" << grouped(q.samples) << "</td></tr>\n";
     };
     row("TTFT: measured I/O and modelled prefill", s.ttft_ms);
     row("its I/O", s.io_ms);
@@ -212,11 +215,13 @@ void write_html(std::ostream& out, const summary& s)
 {
     const settings& set = s.settings;
     out << head << "<h1>kv_offload</h1>\n<p>policy " << name_of(set.policy) << ", evict "
-        << (set.evict == eviction::lru ? "lru" : "turns") << ", blocks of " << in_bytes(double(set.block_bytes())) << "; "
-        << grouped(s.result.requests) << " requests, " << grouped(s.result.asked.tokens) << " tokens in "
-        << fixed(s.result.wall_s, 1) << " s" << (s.result.interrupted ? "; interrupted" : "") << ". VRAM is DRAM that "
+        << (set.evict == eviction::lru ? "lru" : "turns") << ", blocks of "
+        << in_bytes(double(set.block_bytes())) << "; " << grouped(s.result.requests) << " requests, "
+        << grouped(s.result.asked.tokens) << " tokens in " << fixed(s.result.wall_s, 1) << " s"
+        << (s.result.interrupted ? "; interrupted" : "") << ". VRAM is DRAM that "
         << "plays it. Prefill is modelled at " << fixed(set.prefill_tokens_per_s, 0) << " tokens/s.</p>\n<p>"
-        << escaped(set.trace.empty() ? "Generated: " + std::string{generator::description} : "Trace " + set.trace);
+        << escaped(set.trace.empty() ? "Generated: " + std::string{generator::description}
+                                     : "Trace " + set.trace);
     if (s.survey) out << ". " << escaped(describe(*s.survey));
     out << ".</p>\n";
     facts(out, s);

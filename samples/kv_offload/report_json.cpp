@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "summary.hpp"
 
-#include <algorithm>
-#include <cctype>
+#include <array>
 #include <ostream>
 
 #include <boost/json.hpp>
@@ -15,6 +14,8 @@ namespace {
 
 namespace json = boost::json;
 
+json::value of(std::uint64_t n) { return n; }
+
 json::value of(const amount& a) { return {{"blocks", a.blocks}, {"tokens", a.tokens}}; }
 
 json::value of(const quantiles& q)
@@ -24,8 +25,9 @@ json::value of(const quantiles& q)
 
 json::value of(const summary::pair& p)
 {
-    return {{"from", p.from},         {"to", p.to},         {"bytes", p.bytes},   {"gb_per_s", p.gb_per_s},
-            {"busy_s", p.busy_s},     {"operations", p.operations}, {"p50_ms", p.p50_ms}, {"p99_ms", p.p99_ms}};
+    return {{"from", p.from},         {"to", p.to},         {"bytes", p.bytes},
+            {"gb_per_s", p.gb_per_s}, {"busy_s", p.busy_s}, {"operations", p.operations},
+            {"p50_ms", p.p50_ms},     {"p99_ms", p.p99_ms}};
 }
 
 json::object trace_of(const summary& s)
@@ -61,14 +63,13 @@ json::object settings_of(const summary& s)
             {"file_driver", s.file_driver}};
 }
 
-json::object hits_of(const summary& s)
+template <class T>
+json::object by_tier(const std::array<T, level_count>& values)
 {
-    json::object hits;
-    for (std::size_t l = 0; l < level_count; ++l) {
-        constexpr std::array<const char*, level_count> keys{"vram", "dram", "file", "object"};
-        hits[keys[l]] = of(s.result.hits[l]);
-    }
-    return hits;
+    constexpr std::array<const char*, level_count> keys{"vram", "dram", "file", "object"};
+    json::object out;
+    for (std::size_t l = 0; l < level_count; ++l) out[keys[l]] = of(values[l]);
+    return out;
 }
 
 json::object document(const summary& s)
@@ -82,7 +83,7 @@ json::object document(const summary& s)
             {"requests", r.requests},
             {"tokens", r.asked.tokens},
             {"blocks", r.asked.blocks},
-            {"hits", hits_of(s)},
+            {"hits", by_tier(r.hits)},
             {"hit_rate",
              {{"total", s.hit_rate},
               {"without_shared_block", s.hit_rate_without_shared},
@@ -98,7 +99,7 @@ json::object document(const summary& s)
             {"recompute_avoided_s", s.recompute_avoided_s},
             {"prefetched_blocks", m.prefetched},
             {"wasted_prefetch_bytes", s.wasted_prefetch_bytes},
-            {"served_early_blocks", m.served_early},
+            {"served_early_blocks", by_tier(m.served_early)},
             {"late_loads", m.late_loads},
             {"failed_loads", m.failed_loads},
             {"failed_stores", m.failed_stores},
@@ -111,9 +112,6 @@ json::object document(const summary& s)
 
 } // namespace
 
-void write_json(std::ostream& out, const summary& s)
-{
-    out << json::serialize(document(s)) << '\n';
-}
+void write_json(std::ostream& out, const summary& s) { out << json::serialize(document(s)) << '\n'; }
 
 } // namespace kv

@@ -3,6 +3,9 @@
 
 #include <iomanip>
 #include <ostream>
+#include <sstream>
+#include <string>
+#include <string_view>
 
 #include "generator.hpp"
 
@@ -11,6 +14,19 @@ namespace kv {
 namespace {
 
 std::string percent(double share) { return fixed(100 * share, 2) + " %"; }
+
+/// Breaks a long text into lines that go on below its first word.
+std::string wrapped(const std::string& text)
+{
+    constexpr std::size_t margin = 11, most = 110;
+    std::istringstream words{text};
+    std::string out, word;
+    for (std::size_t column = margin; words >> word; column += word.size() + 1) {
+        if (column + word.size() > most) out += '\n' + std::string(margin, ' '), column = margin;
+        out += word + ' ';
+    }
+    return out;
+}
 
 std::string line_of(const quantiles& q)
 {
@@ -22,15 +38,15 @@ std::string line_of(const quantiles& q)
 void print_head(std::ostream& out, const summary& s)
 {
     out << "kv_offload: " << name_of(s.settings.policy) << ", evict "
-        << (s.settings.evict == eviction::lru ? "lru" : "turns") << ", blocks of " << block_tokens << " tokens, "
-        << in_bytes(double(s.settings.block_bytes())) << " each";
+        << (s.settings.evict == eviction::lru ? "lru" : "turns") << ", blocks of " << block_tokens
+        << " tokens, " << in_bytes(double(s.settings.block_bytes())) << " each";
     if (s.result.interrupted) out << "; INTERRUPTED";
-    out << "\n  trace    " << (s.settings.trace.empty() ? "generated" : s.settings.trace);
-    if (s.survey) out << ": " << describe(*s.survey);
-    if (s.settings.trace.empty()) out << "\n           " << generator::description;
-    out << "\n  replayed " << grouped(s.result.requests) << " requests, " << grouped(s.result.asked.tokens)
-        << " tokens, " << grouped(s.result.asked.blocks) << " blocks in " << fixed(s.result.wall_s, 2) << " s"
-        << (s.settings.speedup == 0 ? ", back to back" : "") << "\n\n";
+    std::string trace = s.settings.trace.empty() ? "generated" : s.settings.trace;
+    if (s.survey) trace += ": " + describe(*s.survey);
+    if (s.settings.trace.empty()) trace += ". Model: " + std::string{generator::description};
+    out << "\n  trace    " << wrapped(trace) << "\n  replayed " << grouped(s.result.requests) << " requests, "
+        << grouped(s.result.asked.tokens) << " tokens, " << grouped(s.result.asked.blocks) << " blocks in "
+        << fixed(s.result.wall_s, 2) << " s" << (s.settings.speedup == 0 ? ", back to back" : "") << "\n\n";
 }
 
 void print_tiers(std::ostream& out, const summary& s)
@@ -40,12 +56,12 @@ void print_tiers(std::ostream& out, const summary& s)
         const std::string bytes = in_bytes(double(t.capacity) * double(s.settings.block_bytes()));
         const std::string room = t.capacity ? grouped(t.capacity) + " (" + bytes + ")" : "unbounded";
         out << "  " << std::left << std::setw(7) << name_of(t.where) << std::setw(20) << room << std::right
-            << std::setw(12) << grouped(t.hits.blocks) << std::setw(12) << grouped(t.hits.tokens) << std::setw(10)
-            << percent(t.share) << "   " << t.what << '\n';
+            << std::setw(12) << grouped(t.hits.blocks) << std::setw(12) << grouped(t.hits.tokens)
+            << std::setw(10) << percent(t.share) << "   " << t.what << '\n';
     }
     const amount all = s.result.all_hits();
-    out << "  all" << std::setw(36) << grouped(all.blocks) << std::setw(12) << grouped(all.tokens) << std::setw(10)
-        << percent(s.hit_rate) << "   " << percent(s.hit_rate_without_shared)
+    out << "  all" << std::setw(36) << grouped(all.blocks) << std::setw(12) << grouped(all.tokens)
+        << std::setw(10) << percent(s.hit_rate) << "   " << percent(s.hit_rate_without_shared)
         << " without the block that every request shares\n\n";
 }
 
@@ -61,20 +77,25 @@ void print_pairs(std::ostream& out, const summary& s)
 
 void print_times(std::ostream& out, const summary& s)
 {
+    const auto line = [&out](std::string_view name) -> std::ostream& {
+        return out << "  " << std::left << std::setw(22) << name << std::right;
+    };
     const movement& m = s.result.moved;
-    out << "  TTFT             " << line_of(s.ttft_ms) << "   = measured I/O + "
-        << fixed(s.settings.prefill_tokens_per_s, 0) << " tokens/s of prefill, modelled"
-        << "\n  its I/O          " << line_of(s.io_ms)
-        << "\n    hits in FILE/OBJ " << line_of(s.lower_io_ms)
-        << "\n  urgent fetch     " << line_of(s.urgent_ms)
-        << "\n  stalled on I/O   " << fixed(std::chrono::duration<double>(m.stall).count(), 2)
-        << " s\n  not recomputed   " << grouped(static_cast<std::uint64_t>(s.recompute_avoided_s))
-        << " s of prefill\n  prefetched       " << grouped(m.prefetched) << " blocks; for nothing "
-        << in_bytes(double(s.wasted_prefetch_bytes)) << "\n  computed after all: " << grouped(m.late_loads)
-        << " loads late, " << grouped(m.failed_loads) << " failed; " << grouped(m.failed_stores)
-        << " stores failed; " << grouped(m.served_early) << " hits served on their way down\n  corruptions "
-        << m.corruptions << ", leaked leases " << s.result.leaked_leases << ", peak RSS "
-        << in_bytes(double(s.peak_rss_bytes)) << '\n';
+    line("TTFT") << line_of(s.ttft_ms) << '\n';
+    line("") << "measured I/O + modelled prefill, " << fixed(s.settings.prefill_tokens_per_s, 0) << " tokens/s\n";
+    line("its I/O") << line_of(s.io_ms) << '\n';
+    line("  hits in FILE, OBJ") << line_of(s.lower_io_ms) << '\n';
+    line("urgent fetch") << line_of(s.urgent_ms) << '\n';
+    line("stalled on I/O") << fixed(std::chrono::duration<double>(m.stall).count(), 2) << " s\n";
+    line("prefill avoided") << grouped(static_cast<std::uint64_t>(s.recompute_avoided_s)) << " s\n";
+    line("fetched ahead") << grouped(m.prefetched) << " blocks; for nothing "
+                          << in_bytes(double(s.wasted_prefetch_bytes)) << '\n';
+    line("computed after all") << grouped(m.late_loads) << " loads were late, " << grouped(m.failed_loads)
+                               << " failed\n";
+    line("stores failed") << grouped(m.failed_stores) << '\n';
+    line("corruptions") << m.corruptions << '\n';
+    line("leaked leases") << s.result.leaked_leases << '\n';
+    line("peak RSS") << in_bytes(double(s.peak_rss_bytes)) << '\n';
 }
 
 } // namespace

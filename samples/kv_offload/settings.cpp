@@ -23,7 +23,8 @@ namespace {
 using samples::bad_usage;
 
 constexpr std::string_view usage =
-    "kv_offload: replays LLM requests against a tiered KV cache, VRAM -> DRAM -> FILE -> OBJ, moving real bytes.\n"
+    "kv_offload: replays LLM requests against a tiered KV cache, VRAM -> DRAM -> FILE -> OBJ, moving real "
+    "bytes.\n"
     "Without --trace it makes requests up; --object dir:/some/folder adds the last tier.";
 
 constexpr std::array<std::pair<std::string_view, policy>, 5> policies{{{"tiered", policy::tiered},
@@ -50,7 +51,8 @@ words read_words(int argc, char** argv)
     options.add("trace", w.trace, "requests in Mooncake's format, one JSON object a line")
         .add("generate", w.generate, "without a trace: make up so many requests (3000)")
         .add("requests", w.requests, "stop after so many")
-        .add("bytes-per-token", w.bytes_per_token, "of KV cache (128; an 8B model has 131072); a block is 512 tokens")
+        .add("bytes-per-token", w.bytes_per_token,
+             "of KV cache (128; an 8B model has 131072); a block is 512 tokens")
         .add("speedup", w.speedup, "replay arrivals so many times faster, or max: back to back (max)")
         .add("vram", w.vram, "gpu, standin (DRAM that plays it) or none (standin)")
         .add("vram-blocks", w.vram_blocks, "capacity in blocks (500)")
@@ -77,15 +79,16 @@ Number number(std::string_view option, const std::string& text, Number least, Nu
     const auto [stop, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc{} || stop != end || !(value >= least && value <= most)) {
         std::ostringstream line;
-        line << "--" << option << " needs a " << (std::is_integral_v<Number> ? "whole number" : "number") << " from "
-             << least << " to " << most << ", not '" << text << "'";
+        line << "--" << option << " needs a " << (std::is_integral_v<Number> ? "whole number" : "number")
+             << " from " << least << " to " << most << ", not '" << text << "'";
         throw bad_usage{line.str()};
     }
     return value;
 }
 
 template <class T, std::size_t N>
-T one_of(std::string_view option, std::string_view word, const std::array<std::pair<std::string_view, T>, N>& known)
+T one_of(std::string_view option, std::string_view word,
+         const std::array<std::pair<std::string_view, T>, N>& known)
 {
     std::string choices;
     for (const auto& [name, value] : known) {
@@ -93,13 +96,15 @@ T one_of(std::string_view option, std::string_view word, const std::array<std::p
         choices += choices.empty() ? "" : ", ";
         choices += name;
     }
-    throw bad_usage{"--" + std::string{option} + " is one of " + choices + ", not '" + std::string{word} + "'"};
+    throw bad_usage{"--" + std::string{option} + " is one of " + choices + ", not '" + std::string{word} +
+                    "'"};
 }
 
 vram_kind read_vram(const std::string& word)
 {
     if (word == "gpu")
-        throw bad_usage{"--vram gpu: this build has no CUDA driver; --vram standin plays a GPU's memory in DRAM"};
+        throw bad_usage{
+            "--vram gpu: this build has no CUDA driver; --vram standin plays a GPU's memory in DRAM"};
     constexpr std::array<std::pair<std::string_view, vram_kind>, 2> known{
         {{"standin", vram_kind::standin}, {"none", vram_kind::none}}};
     return one_of("vram", word, known);
@@ -111,7 +116,8 @@ void check_output(std::string_view option, const std::string& path)
     if (path.empty()) return;
     std::error_code ignored;
     const auto refuse = [&] {
-        throw bad_usage{"--" + std::string{option} + " " + path + ": " + std::generic_category().message(errno)};
+        throw bad_usage{"--" + std::string{option} + " " + path + ": " +
+                        std::generic_category().message(errno)};
     };
     if (std::filesystem::exists(path, ignored)) {
         if (errno = EISDIR; std::filesystem::is_directory(path, ignored)) refuse();
@@ -125,12 +131,13 @@ void check_output(std::string_view option, const std::string& path)
 /// Memory that cannot be there is said here, rather than by the kernel in the middle of a replay.
 void check_memory(const settings& s)
 {
-    const double wanted = (double(s.vram == vram_kind::none ? 0 : s.vram_blocks) + s.dram_blocks) * double(s.block_bytes());
+    const double wanted =
+        (double(s.vram == vram_kind::none ? 0 : s.vram_blocks) + s.dram_blocks) * double(s.block_bytes());
     const double present = double(::sysconf(_SC_PHYS_PAGES)) * double(::sysconf(_SC_PAGESIZE));
     if (wanted <= present) return;
     std::ostringstream line;
-    line << "VRAM and DRAM tiers of " << wanted / 1e9 << " GB do not fit this machine's memory of " << present / 1e9
-         << " GB; make them or --bytes-per-token smaller";
+    line << "VRAM and DRAM tiers of " << wanted / 1e9 << " GB do not fit this machine's memory of "
+         << present / 1e9 << " GB; make them or --bytes-per-token smaller";
     throw bad_usage{line.str()};
 }
 
@@ -151,7 +158,8 @@ settings read_settings(int argc, char** argv)
     settings s;
     s.trace = w.trace;
     s.requests = number<std::uint64_t>("requests", w.requests, 1, most_requests);
-    if (s.trace.empty()) s.requests = std::min(s.requests, number<std::uint64_t>("generate", w.generate, 1, most_requests));
+    if (s.trace.empty())
+        s.requests = std::min(s.requests, number<std::uint64_t>("generate", w.generate, 1, most_requests));
     s.bytes_per_token = number<std::uint64_t>("bytes-per-token", w.bytes_per_token, 1, 16 << 20);
     if (w.speedup != "max") s.speedup = number("speedup", w.speedup, 1e-3, 1e9);
     s.vram = read_vram(w.vram);

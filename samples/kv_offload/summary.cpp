@@ -24,7 +24,8 @@ std::vector<summary::tier> tiers_of(const settings& s, const hierarchy& tiers, c
     const auto add = [&](level l, std::string what, std::uint64_t capacity) {
         if (!tiers.has(l)) return;
         const amount& hits = r.hits[static_cast<std::size_t>(l)];
-        out.push_back({l, std::move(what), capacity, hits, ratio(double(hits.blocks), double(r.asked.blocks))});
+        out.push_back(
+            {l, std::move(what), capacity, hits, ratio(double(hits.blocks), double(r.asked.blocks))});
     };
     add(level::vram, "stand-in: DRAM that plays it", s.vram_blocks);
     add(level::dram, "arena", s.dram_blocks);
@@ -38,9 +39,9 @@ std::vector<summary::pair> pairs_of(const wye::metrics& m)
     std::vector<summary::pair> out;
     for (const wye::pair_metrics& p : m.pairs) {
         const double busy = seconds(p.busy);
-        out.push_back({std::string{wye::name_of(p.from)}, std::string{wye::name_of(p.to)}, p.bytes, p.operations,
-                       busy, ratio(double(p.bytes) / 1e9, busy), seconds(p.latency.quantile(0.50)) * 1e3,
-                       seconds(p.latency.quantile(0.99)) * 1e3});
+        out.push_back({std::string{wye::name_of(p.from)}, std::string{wye::name_of(p.to)}, p.bytes,
+                       p.operations, busy, ratio(double(p.bytes) / 1e9, busy),
+                       seconds(p.latency.quantile(0.50)) * 1e3, seconds(p.latency.quantile(0.99)) * 1e3});
     }
     return out;
 }
@@ -58,11 +59,14 @@ void fill_rates(summary& s)
     const amount shared = s.result.shared_asked, found = s.result.shared_hits;
     s.hit_rate = s.result.hit_rate();
     s.token_hit_rate = ratio(double(hits.tokens), double(asked.tokens));
-    s.hit_rate_without_shared = ratio(double(hits.blocks - found.blocks), double(asked.blocks - shared.blocks));
-    s.token_hit_rate_without_shared = ratio(double(hits.tokens - found.tokens), double(asked.tokens - shared.tokens));
+    s.hit_rate_without_shared =
+        ratio(double(hits.blocks - found.blocks), double(asked.blocks - shared.blocks));
+    s.token_hit_rate_without_shared =
+        ratio(double(hits.tokens - found.tokens), double(asked.tokens - shared.tokens));
     const movement& moved = s.result.moved;
     const double computed_after_all = double(moved.late_loads + moved.failed_loads) * block_tokens;
-    s.recompute_avoided_s = std::max(0.0, double(hits.tokens) - computed_after_all) / s.settings.prefill_tokens_per_s;
+    s.recompute_avoided_s =
+        std::max(0.0, double(hits.tokens) - computed_after_all) / s.settings.prefill_tokens_per_s;
 }
 
 } // namespace
@@ -126,11 +130,13 @@ std::string in_bytes(double bytes)
 std::string describe(const trace_survey& t)
 {
     std::string text = grouped(t.requests) + " requests in " + fixed(t.span_ms / 60'000, 1) + " min, " +
-                       grouped(t.requests ? t.tokens / t.requests : 0) + " tokens a prompt, " + grouped(t.blocks) +
-                       " blocks, of which " + fixed(100 * ratio(double(t.blocks - t.distinct), double(t.blocks)), 2) +
+                       grouped(t.requests ? t.tokens / t.requests : 0) + " tokens a prompt, " +
+                       grouped(t.blocks) + " blocks, of which " +
+                       fixed(100 * ratio(double(t.blocks - t.distinct), double(t.blocks)), 2) +
                        " % were asked for before (no cache hits more)";
     if (t.arrivals < t.requests)
-        text += "; they arrive in bursts, " + grouped(t.arrivals) + " times, up to " + grouped(t.largest_burst) + " at once";
+        text += "; they arrive in bursts, " + grouped(t.arrivals) + " times, up to " +
+                grouped(t.largest_burst) + " at once";
     return text;
 }
 

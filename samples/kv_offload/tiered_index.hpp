@@ -36,10 +36,10 @@ struct move {
 
 /// What a request would find.
 struct prefix {
-    std::size_t blocks = 0;                        ///< the longest resident prefix
-    std::array<std::size_t, level_count> in{};     ///< blocks of it in each tier
+    std::size_t blocks = 0;                          ///< the longest resident prefix
+    std::array<std::size_t, level_count> in{};       ///< blocks of it in each tier
     std::array<std::uint64_t, level_count> tokens{}; ///< and their tokens
-    std::uint32_t turn = 1;                        ///< of the conversation, as far as its resident blocks tell
+    std::uint32_t turn = 1; ///< of the conversation, as far as its resident blocks tell
 };
 
 /// Which block belongs in which tier: the plan, without any bytes. Tiers are exclusive.

@@ -70,7 +70,10 @@ private:
 /// The first `most` requests of another source.
 class first_of final : public request_source {
 public:
-    first_of(std::unique_ptr<request_source> from, std::uint64_t most) : from_{std::move(from)}, left_{most} {}
+    first_of(std::unique_ptr<request_source> from, std::uint64_t most)
+        : from_{std::move(from)}, left_{most}
+    {
+    }
     std::optional<request> next() override
     {
         if (left_ == 0) return std::nullopt;
@@ -88,7 +91,7 @@ struct trace_survey {
     std::uint64_t requests = 0;
     std::uint64_t tokens = 0;        ///< of prompts
     std::uint64_t blocks = 0;        ///< references
-    std::uint64_t distinct = 0;      ///< blocks; all other references repeat one, and a boundless cache hits them
+    std::uint64_t distinct = 0;      ///< blocks; a boundless cache hits all other references
     std::uint64_t arrivals = 0;      ///< distinct times of arrival: fewer than requests means bursts
     std::uint64_t largest_burst = 0; ///< requests that arrive at the same time
     double span_ms = 0;              ///< from the first arrival to the last
