@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // json_check FILE CLAIM...: whether each claim holds for the document, e.g.
-//   requests:number   pairs[].from:string   corruptions==0   hit_rate.total<=1
+//   requests:number   pairs[].from:string   corruptions==0   hit_rate.total<=1   command==file
 // `[]` stands for every element of an array that has at least one. Names the first claim that does not hold.
 #include <cstdio>
 #include <fstream>
@@ -44,7 +44,8 @@ void hold(const json::value& v, const claim& c)
         if (type_of(v) == c.expected) return;
         throw std::runtime_error{"it is of type " + std::string{type_of(v)}};
     }
-    if (!v.is_number()) throw std::runtime_error{"it is not a number"};
+    if (v.is_string() && c.relation == "==" && v.get_string() == c.expected) return;
+    if (!v.is_number()) throw std::runtime_error{"it is " + json::serialize(v)};
     const double is = v.to_number<double>(), limit = std::stod(std::string{c.expected});
     if (c.relation == "==" ? is == limit : c.relation == ">=" ? is >= limit : is <= limit) return;
     throw std::runtime_error{"it is " + json::serialize(v)};
