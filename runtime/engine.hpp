@@ -190,6 +190,8 @@ private:
     std::size_t sum(turn) noexcept;
     void summed(piece&) noexcept;
     void landed(piece&) noexcept;
+    void arrived(operation&, const extent&, std::uint64_t bytes) noexcept;
+    std::uint64_t part(const piece&) const noexcept;
     void drop(piece&, error_code) noexcept;
     piece* make_piece(operation&, extent&) noexcept;
     void free(piece&) noexcept;

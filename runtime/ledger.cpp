@@ -15,6 +15,7 @@ void ledger::record(std::uint64_t offset, std::uint64_t length, std::uint32_t su
 
 void ledger::forget(std::uint64_t offset, std::uint64_t length)
 {
+    if (length == 0) return;
     auto at = extents_.lower_bound(offset);
     if (at != extents_.begin())
         if (const auto before = std::prev(at); before->first + before->second.length > offset) at = before;

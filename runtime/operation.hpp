@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include <boost/asio/error.hpp>
 #include <boost/intrusive/list.hpp>
 
 #include <wye/detail/pending.hpp>
@@ -98,6 +99,7 @@ struct operation final : pending, hook, timer {
     std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled
     std::uint32_t count = 0, left = 0; ///< extents, and those not over
     std::uint32_t leg_count = 0;
+    errc why{};                  ///< it was stopped; none when it was cancelled
     wye::priority priority = wye::priority::normal;
     bool verify = false;
     bool stopping = false;       ///< no more pieces
@@ -108,6 +110,13 @@ struct operation final : pending, hook, timer {
     leg only;
 };
 static_assert(sizeof(operation) <= 384);
+
+/// What those of its transfers end with that had not ended by themselves when it was stopped.
+inline error_code stop_error(const operation& op) noexcept
+{
+    if (!op.status) return op.error; // of the transfer that failed, if one did
+    return op.why == errc{} ? error_code{boost::asio::error::operation_aborted} : make_error_code(op.why);
+}
 
 /// What a piece does next.
 enum class stage : std::uint8_t { session, sum_before, hop, sum_between, last_hop, sum_after };

@@ -82,15 +82,17 @@ piece* engine::cut(lane& l, leg& g) noexcept
     while (g.cursor != g.end && op.extents[g.cursor].at == phase::over) ++g.cursor;
     if (g.cursor == g.end) {
         g.unlink();
+        staging_freed(); // it may have been woken for a buffer
         return nullptr;
     }
     extent& x = op.extents[g.cursor];
     if (x.at == phase::fresh && must_open_source(x)) return open_session(g, x, true);
     if (x.at < phase::moving && !(x.opened && x.opened->target_open) && must_open_target(x))
         return open_session(g, x, false);
-    x.at = phase::moving;
     if (x.failed || (x.length == 0 && !is_object(*x.to))) { // nothing to move
+        x.at = phase::moving;
         if (++g.cursor == g.end) g.unlink();
+        if (x.route->second) staging_freed();
         settle(op, x);
         return nullptr;
     }
@@ -102,6 +104,7 @@ piece* engine::cut(lane& l, leg& g) noexcept
         staging_.wait(g, op.priority);
         return nullptr;
     }
+    x.at = phase::moving;
     piece* p = make_piece(op, x);
     p->place = x.cut;
     p->bytes = piece_size(l, x);
@@ -162,7 +165,8 @@ void engine::session_ended(piece& p, error_code e) noexcept
     operation& op = *p.op;
     extent& x = *p.of;
     leg* const g = p.from_leg;
-    if (p.step == step::open && !e) {
+    const wye::step how = p.step;
+    if (how == step::open && !e) {
         const bool of_source = x.at == phase::opening_source;
         (of_source ? x.opened->source : x.opened->target) = p.session;
         (of_source ? x.opened->source_open : x.opened->target_open) = true;
@@ -180,6 +184,7 @@ void engine::session_ended(piece& p, error_code e) noexcept
     ++op.left; // the operation may end here, but not before this function
     free(p);
     if (e) fail(op, x, e);
+    else if (how == step::commit) arrived(op, x, x.length);
     if (g && !x.failed && !op.stopping) queue(*g);
     settle(op, x);
     if (--op.left == 0 && !op.over) finish(op);
@@ -208,7 +213,7 @@ void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
     if (!said.failed() && bytes < p.from.length && p.step == step::move) {
         if (bytes == 0) e = errc::short_transfer;
         else if (resume_short(p, bytes)) return;
-        else e = p.op->error;
+        else e = stop_error(*p.op);
     }
     ++l.meter.operations;
     if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
@@ -232,7 +237,7 @@ void engine::advance(piece& p) noexcept
     // Short completions moved the slices on; all of it has arrived now.
     if (p.stage == stage::hop) {
         p.to = staging_.buffer(p.buffer, p.bytes);
-        if (op.stopping || x.failed) return drop(p, op.error);
+        if (op.stopping || x.failed) return drop(p, stop_error(op));
         if (!sums(op, x)) return second_hop(p);
         p.stage = stage::sum_between;
     } else {
@@ -298,11 +303,23 @@ void engine::summed(piece& p) noexcept
 void engine::landed(piece& p) noexcept
 {
     operation& op = *p.op;
-    extent& x = *p.of;
-    op.bytes += p.bytes;
-    x.route->pair->bytes += p.bytes;
+    const extent& x = *p.of;
+    if (!(x.opened && x.opened->target_open)) arrived(op, x, p.bytes); // what is in a session arrives with its commit
     if (op.progress) op.progress->add(p.bytes);
     drop(p, {});
+}
+
+void engine::arrived(operation& op, const extent& x, std::uint64_t bytes) noexcept
+{
+    op.bytes += bytes;
+    x.route->pair->bytes += bytes;
+}
+
+/// How much of a piece that failed is at its target all the same.
+std::uint64_t engine::part(const piece& p) const noexcept
+{
+    if (p.stage == stage::sum_after) return p.bytes;
+    return p.stage == stage::last_hop && !is_object(*p.of->to) ? p.bytes - p.to.length : 0;
 }
 
 /// The end of a piece, with what it held given back.
@@ -313,6 +330,7 @@ void engine::drop(piece& p, error_code e) noexcept
     if (p.at) leave(p);
     const bool staged = p.buffer >= 0;
     if (staged) staging_.give_back(p.buffer, op.priority);
+    if (e) arrived(op, x, part(p));
     ++op.left;
     free(p);
     if (e) fail(op, x, e);
@@ -329,7 +347,7 @@ void engine::staging_freed() noexcept
 /// What the checksums say at the end of an extent.
 error_code engine::verdict(operation& op, extent& x) noexcept
 {
-    if (!sums(op, x) || !is_storage(x.from->tier)) return {};
+    if (!sums(op, x) || !is_storage(x.from->tier) || x.length == 0) return {};
     const check& c = op.checks[&x - op.extents];
     if (!c.known) return errc::unverified;
     if (c.sum == c.expected) return {};

@@ -93,7 +93,7 @@ errc engine::check_extent(operation& op, extent& x) noexcept
     if (x.to_offset != 0 && is_object(*x.to)) return errc::not_supported; // they are replaced whole
 
     if (x.to->sums) x.to->sums->forget(x.to_offset, x.length);
-    if (op.verify && keeps_sums(x.from->tier)) {
+    if (op.verify && keeps_sums(x.from->tier) && x.length != 0) {
         check& c = op.checks[&x - op.extents];
         const auto sum = x.from->sums ? x.from->sums->find(x.from_offset, x.length) : std::nullopt;
         if (!sum) return errc::unverified;
@@ -277,7 +277,11 @@ void engine::stop(operation& op, error_code e) noexcept
     if (op.over || op.stopping) return;
     op.stopping = true;
     if (!op.error) op.error = e;
-    for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
+    if (e.category() == wye_category()) op.why = static_cast<errc>(e.value());
+    for (std::uint32_t i = 0; i < op.leg_count; ++i) {
+        op.legs[i].unlink();
+        staging_freed(); // the leg may have been woken for a buffer that it takes no more
+    }
     ++op.left; // so that it is not finished, and freed, under this function
     sweep(op);
     for (std::uint32_t i = 0; i < op.count; ++i) {
@@ -296,7 +300,7 @@ void engine::sweep(operation& op) noexcept
         fifo<piece> kept, dropped;
         while (piece* p = queue.pop()) (p->op == &op && p->stage != stage::session ? dropped : kept).push(*p);
         queue = kept;
-        while (piece* p = dropped.pop()) drop(*p, op.error);
+        while (piece* p = dropped.pop()) drop(*p, stop_error(op));
     };
     for (auto& l : lanes_) {
         from(l->resumed);
@@ -341,7 +345,7 @@ void engine::settle(operation& op, extent& x) noexcept
         return close_session(op, x, step::abandon, true);
     }
     error_code e;
-    if (x.failed) e = op.status && op.status[x.index] ? op.status[x.index] : op.error;
+    if (x.failed) e = op.status && op.status[x.index] ? op.status[x.index] : stop_error(op);
     close(op, x, e);
     if (op.left == 0) finish(op);
 }
