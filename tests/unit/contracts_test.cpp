@@ -32,6 +32,8 @@ namespace {
 constexpr std::size_t area_bytes = 512_KiB;
 constexpr std::size_t gap_bytes = 16; // that nobody may write
 
+using place_name = std::pair<std::string, std::uint64_t>;
+
 /// One transfer of an operation, and what is known of it.
 struct plan {
     slice from, to;
@@ -42,6 +44,7 @@ struct plan {
     std::shared_ptr<const lab::blob> before; ///< that object
     std::uint64_t landed = 0;
     bool starved = false;
+    std::vector<place_name> names;
     std::vector<int> errors;      ///< of the lab, that its chunks ended in
     bool verified_file = false;   ///< written with a checksum, into a file
 };
@@ -94,6 +97,7 @@ public:
         expect(vram_ == vram_shadow_, "stray bytes in VRAM");
         expect(*bench_.files.at("f") == file_shadow_, "stray bytes in FILE");
         expect(bench_.sessions == 0, "sessions left open");
+        names_.clear();
         dram_region_.reset();
         vram_region_.reset();
         file_ = {};
@@ -270,11 +274,12 @@ private:
         p.to = names_.emplace_back(bucket_.object(p.key));
         if (p.from.length == slice::whole) {
             p.length = p.from.length; // the object decides
-            if (p.doomed == errc::length_mismatch || p.doomed == errc::short_transfer) {
+            if (p.doomed != errc::not_found) {
+                const auto source = bench_.objects.at(static_cast<lab::stored_segment&>(*p.from.of).key);
+                p.expected = source->data;
                 p.doomed.reset();
-                const auto it = bench_.objects.find(static_cast<lab::stored_segment&>(*p.from.of).key);
-                p.expected = it->second->data;
-                if (verify) p.doomed = errc::corrupt; // it has the sum of what it was
+                if (verify && !source->sum) p.doomed = errc::unverified;
+                else if (verify && source->sum != crc(source->data)) p.doomed = errc::corrupt;
             }
             p.length = p.expected.size();
         }
@@ -300,8 +305,10 @@ private:
         if (op.plans.empty()) return operations_.pop_back();
         for (plan& p : op.plans) {
             op.batch.push_back({p.from, p.to});
-            plans_[{p.from.of, p.from.offset}] = &p;
-            plans_[{p.to.of, p.to.offset}] = &p;
+            for (const slice& s : {p.from, p.to}) {
+                plans_[{name_of(s), s.offset}] = &p;
+                p.names.push_back({name_of(s), s.offset});
+            }
         }
         op.status.resize(op.plans.size());
         if (pick(2) == 0) op.options.status = op.status;
@@ -342,9 +349,18 @@ private:
 
     plan* plan_of(const slice& s)
     {
-        auto it = plans_.upper_bound({s.of, s.offset});
-        if (!s.of || it == plans_.begin() || (--it)->first.first != s.of) return nullptr;
+        if (!s.of) return nullptr;
+        const std::string name = name_of(s);
+        auto it = plans_.upper_bound({name, s.offset});
+        if (it == plans_.begin() || (--it)->first.first != name) return nullptr;
         return it->second;
+    }
+    /// What outlives a segment, whose address may be another's soon.
+    static std::string name_of(const slice& s)
+    {
+        if (s.tier() == tier::object) return static_cast<const lab::stored_segment&>(*s.of).key;
+        const void* const address = s.of;
+        return std::to_string(reinterpret_cast<std::uintptr_t>(address));
     }
 
     void landed(const slice& from, const slice& to, std::size_t n)
@@ -359,6 +375,13 @@ private:
         if (p.key.empty()) return content(p.to) == p.expected;
         const auto it = bench_.objects.find(p.key);
         return it != bench_.objects.end() && it->second->data == p.expected;
+    }
+
+    static std::string describe(const plan& p)
+    {
+        std::string s = std::to_string(p.length) + " bytes from " + p.names[0].first + " at " +
+                        std::to_string(p.names[0].second) + " to " + p.names[1].first;
+        return p.doomed ? s + " (doomed: " + make_error_code(*p.doomed).message() + ")" : s;
     }
 
     /// Whether this may be what became of the transfer.
@@ -384,14 +407,14 @@ private:
             landed += p.landed;
             if (agent_)
                 for (const slice& s : {p.from, p.to})
-                    expect(!near_->touches(s) && !far_->touches(s), "touched after its end");
+                    if (is_area(s)) expect(!near_->touches(s) && !far_->touches(s), "touched after its end");
             const bool has_status = !op.options.status.empty();
             if (has_status) {
-                expect(fair(op, p, op.status[i]), "transfer " + std::to_string(i) + ": " + op.status[i].message());
+                expect(fair(op, p, op.status[i]), describe(p) + ": " + op.status[i].message());
                 all_well = all_well && !op.status[i];
             }
             somebody = somebody || fair(op, p, e);
-            if (!e) expect(fair(op, p, e), "transfer " + std::to_string(i) + " has not arrived");
+            if (!e) expect(fair(op, p, e), describe(p) + " has not arrived");
             if (!p.key.empty()) {
                 const auto it = bench_.objects.find(p.key);
                 const auto now = it == bench_.objects.end() ? nullptr : it->second;
@@ -413,8 +436,7 @@ private:
     void let_be(operation& op)
     {
         for (plan& p : op.plans) {
-            plans_.erase({p.from.of, p.from.offset});
-            plans_.erase({p.to.of, p.to.offset});
+            for (const place_name& n : p.names) plans_.erase(n);
             if (p.key.empty()) {
                 const lab::bytes now = content(p.to);
                 std::copy(now.begin(), now.end(), shadow_of(p.to).begin() + static_cast<std::ptrdiff_t>(p.to.offset));
@@ -496,7 +518,7 @@ private:
     std::deque<object> names_;
     std::size_t keys_ = 0, live_ = 0;
     std::deque<operation> operations_;
-    std::map<std::pair<const segment*, std::uint64_t>, plan*> plans_;
+    std::map<place_name, plan*> plans_;
     std::vector<slice> verified_;
     std::uint64_t bytes_ = 0;
     bool leaving_ = false, fine_ = true;
