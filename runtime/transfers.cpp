@@ -304,6 +304,7 @@ void engine::sweep(operation& op) noexcept
     };
     for (auto& l : lanes_) {
         from(l->resumed);
+        if (l->out == 0) l->refused = false; // what was refused may be gone, and then no reap will come
         for (auto& queue : l->ready) from(queue);
     }
     from(summing_);
