@@ -106,8 +106,8 @@ wye::task<> block_store::demote(block_id id, level to)
 
 bool block_store::prefetch(block_id id, wye::duration deadline)
 {
-    // The other spare slots are for what leaves the top, and for what is wanted at once.
-    if (ahead_ >= tiers_.spare() / 4) return false;
+    // The other half of the spare slots is for what leaves the top, and for what is wanted at once.
+    if (ahead_ >= tiers_.spare() / 2) return false;
     block* const b = find(id);
     if (!b || b->moving || b->at.where < level::file || b->bound.where != level::nowhere) return true;
     auto taken = tiers_.try_take(top_);
@@ -228,7 +228,8 @@ wye::task<> block_store::settled(block_id id)
 
 wye::task<> block_store::caught_up()
 {
-    const std::uint32_t most = tiers_.spare() / 2;
+    // An eighth of the spare slots stays free for loads, beside the half that prefetching may take.
+    const std::uint32_t most = tiers_.spare() * 3 / 8;
     co_await until([this, most] { return writing_ <= most; });
 }
 

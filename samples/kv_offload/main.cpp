@@ -115,12 +115,21 @@ private:
         kv::print_table(std::cout, summary_);
         write_report(settings_.json, summary_, kv::write_json);
         write_report(settings_.html, summary_, kv::write_html);
-        const kv::replay_result& r = summary_.result;
-        if (r.moved.failed_stores > 0)
-            std::cerr << "kv_offload: " << kv::grouped(r.moved.failed_stores)
-                      << " blocks were not stored; the last: " << r.moved.last_failure << '\n';
-        if (r.interrupted) return interrupted;
-        return r.moved.failed_stores + r.moved.corruptions + r.leaked_leases > 0 ? failed : all_well;
+        const std::string wrong = complaint();
+        if (!wrong.empty()) std::cerr << "kv_offload: " << wrong << '\n';
+        if (summary_.result.interrupted) return interrupted;
+        return wrong.empty() ? all_well : failed;
+    }
+
+    /// What went wrong although every request was served; empty if nothing did.
+    std::string complaint() const
+    {
+        const kv::movement& m = summary_.result.moved;
+        if (m.corruptions > 0) return kv::grouped(m.corruptions) + " blocks came back corrupt, and were recomputed";
+        if (m.failed_stores > 0)
+            return kv::grouped(m.failed_stores) + " blocks were not stored; the last: " + m.last_failure;
+        if (summary_.result.leaked_leases > 0) return kv::grouped(summary_.result.leaked_leases) + " leases leaked";
+        return {};
     }
 
     kv::settings settings_;
