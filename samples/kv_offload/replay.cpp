@@ -102,6 +102,7 @@ wye::task<> replay::touch(const request& r, const prefix& found, std::size_t i, 
     const std::vector<move> moves = index_.touch(r, found, i);
     const bool hit = i < found.blocks && moves.front().from != level::nowhere;
     if (hit) {
+        ++result_.hits_when_touched[static_cast<std::size_t>(moves.front().from)];
         co_await store_.promote(id, deadline);
     } else {
         co_await store_.compute(id);

@@ -31,6 +31,9 @@ struct replay_result {
     std::uint64_t requests = 0;
     amount asked;                         ///< by all requests
     std::array<amount, level_count> hits; ///< found, by tier
+    /// Hit blocks by the tier they were in when their turn came: touching the first blocks of a request may
+    /// push its last ones down a tier.
+    std::array<std::uint64_t, level_count> hits_when_touched{};
     amount shared_asked, shared_hits;     ///< of these, block 0, which all requests of Mooncake's traces share
     std::vector<float> ttft_ms;           ///< of each request: measured I/O and modelled prefill
     std::vector<float> io_ms;             ///< of each request: until its hits were at the top, and checked

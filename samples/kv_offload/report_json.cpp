@@ -84,6 +84,7 @@ json::object document(const summary& s)
             {"tokens", r.asked.tokens},
             {"blocks", r.asked.blocks},
             {"hits", by_tier(r.hits)},
+            {"hits_when_touched_blocks", by_tier(r.hits_when_touched)},
             {"hit_rate",
              {{"total", s.hit_rate},
               {"without_shared_block", s.hit_rate_without_shared},
