@@ -144,6 +144,7 @@ private:
     // transfers.cpp
     errc check_extent(operation&, extent&) noexcept;
     void check_all(operation&) noexcept;
+    void forget_sums(extent&) noexcept;
     void hold(operation&) noexcept;
     void let_go(operation&) noexcept;
     void let_go_alike(operation&) noexcept;

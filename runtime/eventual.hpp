@@ -40,6 +40,7 @@ public:
     }
     /// Whoever waits is told this instead.
     void fail(error_code e) noexcept { wake(e); }
+    bool here() const noexcept { return loop_.here(); }
     bool ready() const noexcept { return value_.has_value(); }
     const T& peek() const noexcept { return *value_; }
 
@@ -48,7 +49,7 @@ public:
     {
         if (!self->value_) {
             const auto [e] = co_await self->suspend(deadline);
-            if (e) throw system_error(e);
+            if (e && !self->value_) throw system_error(e); // a value that came meanwhile has no other taker
         }
         co_return std::move(*self->value_);
     }
@@ -68,11 +69,12 @@ private:
     template <class Handler>
     void begin(Handler handler, duration deadline)
     {
-        if (auto slot = boost::asio::get_associated_cancellation_slot(handler); slot.is_connected())
+        waiter_.emplace(std::move(handler));
+        // Not earlier: the erased handler puts something of its own into the slot of the one that it is made from.
+        if (auto slot = boost::asio::get_associated_cancellation_slot(*waiter_); slot.is_connected())
             slot.assign([weak = this->weak_from_this()](boost::asio::cancellation_type) {
                 if (auto self = weak.lock()) self->wake(boost::asio::error::operation_aborted);
             });
-        waiter_.emplace(std::move(handler));
         this->when = deadline.count() ? loop_.now() + deadline : progress_loop::clock::time_point::max();
         loop_.timers().add(*this);
         loop_.operation_started();
@@ -88,6 +90,8 @@ private:
         handler_type handler{std::move(*waiter_)};
         waiter_.reset();
         post(loop_, [h = std::move(handler), e]() mutable {
+            // Whoever waited may go on to other things, and the next waiter is not theirs to cancel.
+            if (auto slot = boost::asio::get_associated_cancellation_slot(h); slot.is_connected()) slot.clear();
             const auto where = boost::asio::get_associated_executor(h);
             boost::asio::dispatch(where, [h = std::move(h), e]() mutable { std::move(h)(e); });
         });

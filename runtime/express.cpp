@@ -32,6 +32,7 @@ void engine::begin_one(operation& op) noexcept
             x.failed = true;
             return finish(op);
         }
+        forget_sums(x);
     }
     const route& r = *x.route;
     op.alike = r.simple;

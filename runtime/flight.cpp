@@ -49,10 +49,18 @@ flight take_off(const made& m)
     return flight{std::make_unique<flight_state>(flight_state{std::move(shared)})};
 }
 
+std::shared_ptr<flight_shared> checked(const std::unique_ptr<flight_state>& s)
+{
+    if (!s) throw system_error(errc::invalid_slice, "a flight of nothing");
+    if (s->shared->over && !s->shared->over->here()) throw system_error(errc::wrong_thread);
+    return s->shared;
+}
+
 } // namespace
 
 } // namespace detail
 
+flight::flight() noexcept = default;
 flight::flight(std::unique_ptr<detail::flight_state> s) noexcept : state_{std::move(s)} {}
 flight::flight(flight&&) noexcept = default;
 flight& flight::operator=(flight&& o) noexcept
@@ -74,7 +82,7 @@ void flight::cancel() noexcept
 
 task<bool> flight::by(duration d)
 {
-    const auto shared = state_->shared;
+    const auto shared = detail::checked(state_);
     if (shared->over && !shared->over->ready()) {
         const auto [late] = co_await shared->over->suspend(std::max(d, duration{1}));
         if (late == errc::deadline_missed) co_return false;
@@ -87,7 +95,7 @@ task<bool> flight::by(duration d)
 
 task<outcome> flight::drained()
 {
-    const auto shared = state_->shared;
+    const auto shared = detail::checked(state_);
     if (!shared->over) co_return shared->early;
     if (!shared->over->ready()) {
         const auto [e] = co_await shared->over->suspend({});

@@ -26,19 +26,21 @@ namespace {
 
 /// Somebody who waits for a block, on an executor of their own.
 struct waiter {
-    using handler_type = asio::any_completion_handler<void(error_code, std::uint32_t)>;
+    using handler_type = asio::any_completion_handler<void(error_code, pool::lease)>;
     handler_type handler;
     asio::executor_work_guard<asio::any_io_executor> on;
 
-    void answer(error_code e, std::uint32_t index)
+    /// With a lease, not an index: should it never arrive, the block comes back by itself.
+    void answer(error_code e, pool::lease l)
     {
-        asio::post(on.get_executor(), asio::append(std::move(handler), e, index));
+        asio::post(on.get_executor(), asio::append(std::move(handler), e, std::move(l)));
     }
 };
 
 } // namespace
 
 struct pool::state {
+    pool* owner;
     std::size_t block_bytes;
     std::uint32_t blocks;
     std::string path;
@@ -47,7 +49,8 @@ struct pool::state {
     std::vector<std::uint32_t> free;             // guarded
     std::deque<std::shared_ptr<waiter>> waiting; // guarded; oldest first
 
-    state(std::string where, std::size_t bytes, std::uint32_t n) : block_bytes{bytes}, blocks{n}, path{std::move(where)}
+    state(pool* p, std::string where, std::size_t bytes, std::uint32_t n)
+        : owner{p}, block_bytes{bytes}, blocks{n}, path{std::move(where)}
     {
         for (std::uint32_t i = n; i != 0; --i) free.push_back(i - 1);
     }
@@ -61,7 +64,7 @@ struct pool::state {
             next = std::move(waiting.front());
             waiting.pop_front();
         }
-        next->answer({}, index);
+        next->answer({}, lease{owner, index});
     }
 
     void forget(const std::shared_ptr<waiter>& w)
@@ -70,7 +73,7 @@ struct pool::state {
             const std::lock_guard lock{mutex};
             if (std::erase(waiting, w) == 0) return; // answered already
         }
-        w->answer(asio::error::operation_aborted, 0);
+        w->answer(asio::error::operation_aborted, {});
     }
 
     template <class Handler>
@@ -90,7 +93,7 @@ struct pool::state {
             index = free.back();
             free.pop_back();
         }
-        w->answer({}, index);
+        w->answer({}, lease{owner, index});
     }
 };
 
@@ -100,7 +103,7 @@ pool::pool(std::size_t block_bytes, std::uint32_t blocks) : pool{std::string{}, 
 }
 
 pool::pool(std::string path, std::size_t block_bytes, std::uint32_t blocks)
-    : state_{std::make_unique<state>(std::move(path), block_bytes, blocks)}
+    : state_{std::make_unique<state>(this, std::move(path), block_bytes, blocks)}
 {
 }
 
@@ -127,9 +130,8 @@ std::optional<pool::lease> pool::try_acquire()
 
 task<pool::lease> pool::acquire()
 {
-    const std::uint32_t index = co_await asio::async_initiate<const asio::deferred_t, void(error_code, std::uint32_t)>(
+    co_return co_await asio::async_initiate<const asio::deferred_t, void(error_code, lease)>(
         [](auto handler, state* s) { s->wait(std::move(handler)); }, asio::deferred, state_.get());
-    co_return lease{this, index};
 }
 
 void pool::lease::reset() noexcept

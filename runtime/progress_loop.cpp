@@ -31,7 +31,40 @@ struct recycling_scope : asio::detail::thread_context {
     thread_call_stack::context entry;
 };
 
+/// The loops of this process. Nobody asks on a hot path.
+class loop_list {
+public:
+    void add(loop& l)
+    {
+        const std::lock_guard lock{mutex_};
+        all_.push_back(&l);
+    }
+    void remove(loop& l) noexcept
+    {
+        const std::lock_guard lock{mutex_};
+        std::erase(all_, &l);
+    }
+    loop* of_this_thread() noexcept
+    {
+        const std::lock_guard lock{mutex_};
+        const auto it = std::find_if(all_.rbegin(), all_.rend(), [](const loop* l) { return l->here(); });
+        return it == all_.rend() ? nullptr : *it;
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<loop*> all_;
+};
+
+loop_list& loops() noexcept
+{
+    static loop_list all;
+    return all;
+}
+
 } // namespace
+
+loop* loop_of_this_thread() noexcept { return loops().of_this_thread(); }
 
 struct progress_loop::entered {
     explicit entered(progress_loop& l) : loop{l}
@@ -47,9 +80,9 @@ struct progress_loop::entered {
 };
 
 progress_loop::progress_loop(const runtime_options& o)
-    : progress_loop{*new asio::io_context{1}, o}
+    : progress_loop{*new own_context{1}, o}
 {
-    own_.reset(&io());
+    own_.reset(static_cast<own_context*>(&io()));
     keep_.emplace(own_->get_executor());
     guest_ = false;
 }
@@ -57,13 +90,20 @@ progress_loop::progress_loop(const runtime_options& o)
 progress_loop::progress_loop(asio::io_context& host, const runtime_options& o)
     : loop{host}, waits_{std::make_unique<descriptor_waits>(host, *this)}, idle_{o.idle}, guest_{true}
 {
+    loops().add(*this);
 }
 
 progress_loop::~progress_loop()
 {
     shut_down();
+    loops().remove(*this);
     keep_.reset();
-    own_.reset(); // handlers that wait in it may hold coroutines, which unwind through our queue
+    if (!own_) return;
+    // Handlers that wait in it may hold coroutines, which unwind through our queue, and what they hold (timers,
+    // sockets) needs its services.
+    own_->close();
+    drop_ready();
+    own_.reset();
     drop_ready();
 }
 
@@ -273,9 +313,14 @@ void progress_loop::take_turn()
     const entered here{*this};
     const turn t{clock::now() + guest_turn};
     bool progress = false;
-    while (pass(t) != 0) {
-        progress = true;
-        if (t.over()) break;
+    try {
+        while (pass(t) != 0) {
+            progress = true;
+            if (t.over()) break;
+        }
+    } catch (...) { // of a handler, for whoever runs the host
+        schedule_turn();
+        throw;
     }
     after_turn(progress);
 }

@@ -103,7 +103,11 @@ private:
     void after_turn(bool progress);
     void drop_ready() noexcept;
 
-    std::unique_ptr<boost::asio::io_context> own_; // none when a guest
+    struct own_context final : boost::asio::io_context {
+        using io_context::io_context;
+        void close() { shutdown(); } // drops what waits in it, and keeps its services
+    };
+    std::unique_ptr<own_context> own_; // none when a guest
     std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> keep_;
     std::unique_ptr<descriptor_waits> waits_;
     idle_policy idle_;
@@ -127,5 +131,8 @@ private:
 };
 
 inline progress_loop& full(loop& l) noexcept { return static_cast<progress_loop&>(l); }
+
+/// The latest loop of this thread, where what belongs to none completes; null when there is none.
+loop* loop_of_this_thread() noexcept;
 
 } // namespace wye::detail

@@ -45,7 +45,7 @@ void engine::admit(lane& l, piece& p) noexcept
     if (p.op->priority == priority::background) {
         ++l.background_chunks;
         l.background_bytes += p.bytes;
-        l.owed = 0;
+        l.owed -= std::min<std::uint64_t>(l.owed, background_share * p.bytes); // it has had so much of its share
     } else if (l.waiting(background)) {
         l.owed += p.bytes;
     }

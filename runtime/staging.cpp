@@ -23,16 +23,30 @@ void staging::make(engine& e, std::uint32_t kind)
     for (std::size_t i = 0; i < count_; ++i) free_[i] = static_cast<std::int32_t>(count_ - 1 - i);
 }
 
+/// Background wants a buffer and has less than its sixteenth of them: the last one free is kept for it.
+bool staging::reserved() const noexcept { return wanted_ && background_ < std::max<std::size_t>(1, count_ / 16); }
+
 bool staging::available(priority p) const noexcept
 {
-    if (free_.empty()) return false;
-    return p != priority::background || background_ < std::max<std::size_t>(1, count_ / 2);
+    if (p != priority::background) return free_.size() > std::size_t{reserved()};
+    return !free_.empty() && background_ < std::max<std::size_t>(1, count_ / 2);
+}
+
+void staging::wait(leg& l, priority p) noexcept
+{
+    waiting_[static_cast<std::size_t>(p)].push_back(l);
+    if (p == priority::background) wanted_ = patience;
 }
 
 std::int32_t staging::take(priority p) noexcept
 {
     if (!available(p)) return -1;
-    if (p == priority::background) ++background_;
+    if (p == priority::background) {
+        ++background_;
+        if (waiting_[static_cast<std::size_t>(p)].empty()) wanted_ = 0;
+    } else if (wanted_ && waiting_[static_cast<std::size_t>(priority::background)].empty()) {
+        --wanted_; // whoever was woken may have been cancelled
+    }
     const std::int32_t index = free_.back(); // the one used last: its lines may still be in the cache
     free_.pop_back();
     return index;
@@ -46,7 +60,8 @@ void staging::give_back(std::int32_t index, priority p) noexcept
 
 leg* staging::next_waiting() noexcept
 {
-    for (std::size_t p = 0; p < priority_count; ++p) {
+    constexpr std::size_t order[][priority_count] = {{0, 1, 2}, {2, 0, 1}};
+    for (const std::size_t p : order[reserved()]) {
         if (waiting_[p].empty() || !available(static_cast<priority>(p))) continue;
         leg& l = waiting_[p].front();
         waiting_[p].pop_front();

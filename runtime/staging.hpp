@@ -14,7 +14,8 @@
 namespace wye::detail {
 
 /// The bounded pool that two-hop routes go through: equal buffers of one arena, and the legs that wait for one.
-/// Background work holds at most half of it, so that it cannot keep an urgent fetch waiting for a slow store.
+/// Background work holds at most half of it, so that it cannot keep an urgent fetch waiting for a slow store, and
+/// may have at least a sixteenth, so that it goes on.
 class staging {
 public:
     staging(std::size_t bytes, std::size_t piece_bytes) noexcept;
@@ -33,7 +34,7 @@ public:
         return {memory_.get(), static_cast<std::uint64_t>(index) * piece_bytes_, bytes};
     }
 
-    void wait(leg& l, priority p) noexcept { waiting_[static_cast<std::size_t>(p)].push_back(l); }
+    void wait(leg&, priority) noexcept;
     /// A leg that may now find a buffer, no longer waiting; null when there is none.
     leg* next_waiting() noexcept;
 
@@ -42,10 +43,15 @@ public:
     std::size_t in_use() const noexcept { return made() ? (count_ - free_.size()) * piece_bytes_ : 0; }
 
 private:
+    /// Buffers that others may take while a background leg that was woken for one has not come for it.
+    static constexpr std::uint32_t patience = 64;
+
+    bool reserved() const noexcept;
     bool available(priority) const noexcept;
 
     std::size_t piece_bytes_, count_;
     std::size_t background_ = 0; // buffers that background work holds
+    std::uint32_t wanted_ = 0;   // not 0: background legs wait for one
     arena arena_;
     std::unique_ptr<class segment> memory_;
     std::vector<std::int32_t> free_;

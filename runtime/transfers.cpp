@@ -92,7 +92,6 @@ errc engine::check_extent(operation& op, extent& x) noexcept
     if (!x.route) return errc::no_route;
     if (x.to_offset != 0 && is_object(*x.to)) return errc::not_supported; // they are replaced whole
 
-    if (x.to->sums) x.to->sums->forget(x.to_offset, x.length);
     if (op.verify && keeps_sums(x.from->tier) && x.length != 0) {
         check& c = op.checks[&x - op.extents];
         const auto sum = x.from->sums ? x.from->sums->find(x.from_offset, x.length) : std::nullopt;
@@ -112,7 +111,9 @@ void engine::check_all(operation& op) noexcept
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
         errc e{};
-        if (before && x.from == before->from && x.to == before->to && x.length != slice::whole) {
+        if (x.failed) {
+            e = errc::length_mismatch;
+        } else if (before && x.from == before->from && x.to == before->to && x.length != slice::whole) {
             if (within(x)) x.route = before->route;
             else e = errc::out_of_range;
         } else {
@@ -132,6 +133,12 @@ void engine::check_all(operation& op) noexcept
         before = plain ? &x : nullptr;
         op.alike = op.alike && plain;
     }
+}
+
+/// What was known of the target holds no more: it is about to be overwritten.
+void engine::forget_sums(extent& x) noexcept
+{
+    if (x.at != phase::over && x.to->sums) x.to->sums->forget(x.to_offset, x.length);
 }
 
 /// From here on the segments may not go: one count for each run of extents between the same two.
@@ -254,6 +261,7 @@ void engine::begin(operation& op) noexcept
         op.left = 0;
     }
     if (op.left == 0) return finish(op);
+    for (std::uint32_t i = 0; !op.alike && i < op.count; ++i) forget_sums(op.extents[i]);
 
     const extent* first = op.extents;
     while (first->at == phase::over) ++first;
@@ -397,7 +405,10 @@ engine* engine_of(const slice& a, const slice& b) noexcept
     return b.of ? b.of->engine : nullptr;
 }
 
-made refuse(engine* e, const error_code& why) noexcept { return {nullptr, e ? &e->loop() : nullptr, why}; }
+made refuse(engine* e, const error_code& why) noexcept
+{
+    return {nullptr, e ? &e->loop() : loop_of_this_thread(), why};
+}
 
 error_code unusable(engine* e) noexcept
 {
@@ -439,22 +450,29 @@ made make_copy(const slice& from, const slice& to, const copy_options& o)
 
 made make_copy(std::span<const transfer> batch, const copy_options& o)
 {
-    if (batch.empty()) return {};
+    if (batch.empty()) return refuse(nullptr, {});
     engine* e = nullptr;
     for (const transfer& t : batch)
         if ((e = engine_of(t.from, t.to))) break;
-    if (const error_code why = unusable(e)) return refuse(e, why);
+    const bool each = o.status.size() >= batch.size(); // tells for itself
+    if (const error_code why = unusable(e)) {
+        if (each) std::fill_n(o.status.begin(), batch.size(), why);
+        return refuse(e, why);
+    }
     for (const transfer& t : batch)
-        if (!lengths_agree(t.from, t.to)) return refuse(e, errc::length_mismatch);
+        if (!each && !lengths_agree(t.from, t.to)) return refuse(e, errc::length_mismatch);
     operation* op = e->make(batch.size(), o);
-    for (std::size_t i = 0; i < batch.size(); ++i) fill(op->extents[i], batch[i].from, batch[i].to, i);
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+        fill(op->extents[i], batch[i].from, batch[i].to, i);
+        op->extents[i].failed = each && !lengths_agree(batch[i].from, batch[i].to);
+    }
     return {op, op->on, {}};
 }
 
 made make_copy(const selection& from, const selection& to, const copy_options& o)
 {
     const std::size_t n = from.indices.size();
-    if (n == 0 && to.indices.empty()) return {};
+    if (n == 0 && to.indices.empty()) return refuse(nullptr, {});
     const auto within = [](const selection& s) {
         return s.side && std::all_of(s.indices.begin(), s.indices.end(), [&](auto i) { return i < s.side->size(); });
     };

@@ -27,7 +27,7 @@ struct outcome {
 /// has drained.
 class flight {
 public:
-    flight() = default;
+    flight() noexcept;
     explicit flight(std::unique_ptr<detail::flight_state> s) noexcept;
     flight(flight&&) noexcept;
     flight& operator=(flight&&) noexcept;

@@ -112,26 +112,39 @@ struct joint {
     }
 };
 
-/// The handler of one operand.
+/// The handler of one operand. One that is destroyed uncalled, as a runtime that shuts down does, takes the
+/// coroutine that waits with it: nobody else would, since the two own each other.
 template <std::size_t I, class Joint>
 struct joint_handler {
+    explicit joint_handler(std::shared_ptr<Joint> s) noexcept : state{std::move(s)} {}
+    joint_handler(joint_handler&&) noexcept = default;
+    ~joint_handler()
+    {
+        if (state && state->waiter) {
+            const auto dropped = std::move(*state->waiter);
+            state->waiter.reset();
+        }
+    }
+
     std::shared_ptr<Joint> state;
 
     template <class Error, class... Args>
     void operator()(const Error& e, Args&&... args)
     {
-        auto& result = std::get<I>(state->results);
+        const auto keep = std::move(state);
+        auto& result = std::get<I>(keep->results);
         if constexpr (std::is_convertible_v<Error, std::exception_ptr> || std::is_same_v<Error, error_code>) {
-            if (!(state->errors[I] = as_exception(e))) result.emplace(std::forward<Args>(args)...);
+            if (!(keep->errors[I] = as_exception(e))) result.emplace(std::forward<Args>(args)...);
         } else {
             result.emplace(e, std::forward<Args>(args)...);
         }
-        state->ended(I);
+        keep->ended(I);
     }
     void operator()()
     {
-        std::get<I>(state->results).emplace();
-        state->ended(I);
+        const auto keep = std::move(state);
+        std::get<I>(keep->results).emplace();
+        keep->ended(I);
     }
 };
 
@@ -150,11 +163,12 @@ auto all_ended(std::shared_ptr<Joint> state)
     return boost::asio::async_initiate<const boost::asio::deferred_t, void()>(
         [](auto handler, std::shared_ptr<Joint> s) {
             if (s->left == 0) return boost::asio::post(std::move(handler));
-            if (auto slot = boost::asio::get_associated_cancellation_slot(handler); slot.is_connected())
+            s->waiter.emplace(std::move(handler));
+            // Not earlier: the erased handler puts something of its own into the slot of the one it is made from.
+            if (auto slot = boost::asio::get_associated_cancellation_slot(*s->waiter); slot.is_connected())
                 slot.assign([weak = std::weak_ptr{s}](boost::asio::cancellation_type type) {
                     if (const auto alive = weak.lock()) alive->cancel(type, Joint::none);
                 });
-            s->waiter.emplace(std::move(handler));
         },
         boost::asio::deferred, std::move(state));
 }
