@@ -4,14 +4,22 @@
 #include <chrono>
 #include <exception>
 #include <memory>
+#include <ostream>
 #include <stdexcept>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <wye/error.hpp>
 #include <wye/runtime.hpp>
 #include <wye/task.hpp>
+
+namespace wye {
+
+inline std::ostream& boost_test_print_type(std::ostream& out, errc e) { return out << make_error_code(e).message(); }
+
+} // namespace wye
 
 namespace wye::testing {
 
