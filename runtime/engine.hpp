@@ -171,8 +171,11 @@ private:
     void spare(piece&) noexcept;
     piece& cut_simple(lane&, operation&, extent&) noexcept;
     std::size_t express(lane&, leg&, std::size_t p, turn) noexcept;
+    bool nobody_waits(const lane&, const extent&) const noexcept;
+    bool moved_at_once(lane&, operation&) noexcept;
     bool express_at_once(lane&, operation&) noexcept;
     bool plain(const extent&) const noexcept;
+    void landed_timed(piece&) noexcept;
     void leave(piece&) noexcept;
 
     // pipeline.cpp

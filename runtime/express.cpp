@@ -17,7 +17,7 @@ bool engine::plain(const extent& x) const noexcept
 }
 
 /// One transfer that asks for nothing special, which is most of them.
-void engine::begin_one(operation& op) noexcept
+[[gnu::flatten]] void engine::begin_one(operation& op) noexcept
 {
     ++active_;
     ++begun_;
@@ -42,8 +42,10 @@ void engine::begin_one(operation& op) noexcept
     ++x.to->in_flight;
     r.pair->busy.begin();
     if (sampled(begun_, x.length)) op.began = stamp();
+    const bool straight = op.alike && nobody_waits(*r.first, x);
+    if (straight && moved_at_once(*r.first, op)) return finish(op);
     if (op.when != steady::time_point{}) loop_.timers().add(op);
-    if (!express_at_once(*r.first, op)) {
+    if (!straight || !express_at_once(*r.first, op)) {
         op.legs = &op.only;
         op.leg_count = 1;
         op.only.op = &op;
@@ -94,7 +96,7 @@ piece& engine::cut_simple(lane& l, operation& op, extent& x) noexcept
 }
 
 /// Posts pieces of this leg until it is used up, has had its share, or the window or the turn ends.
-std::size_t engine::express(lane& l, leg& g, std::size_t p, turn t) noexcept
+[[gnu::flatten]] std::size_t engine::express(lane& l, leg& g, std::size_t p, turn t) noexcept
 {
     operation& op = *g.op;
     std::size_t n = 0;
@@ -119,30 +121,49 @@ std::size_t engine::express(lane& l, leg& g, std::size_t p, turn t) noexcept
 
 /// A copy in one piece that finds nobody waiting goes straight to the driver, unless the caller of this pass counts
 /// the microseconds.
-bool engine::express_at_once(lane& l, operation& op) noexcept
+bool engine::nobody_waits(const lane& l, const extent& x) const noexcept
+{
+    return x.length != 0 && x.length <= l.limits.chunk_bytes && !l.refused && !l.anything_to_post() &&
+           !loop_.in_bounded_turn();
+}
+
+/// Where the driver can do a little there and then, there is nothing to queue, to poll or to wait for.
+bool engine::moved_at_once(lane& l, operation& op) noexcept
 {
     extent& x = op.one;
-    if (!op.alike || x.length == 0 || x.length > l.limits.chunk_bytes || l.refused || l.anything_to_post() ||
-        loop_.in_bounded_turn() || !room(l, static_cast<std::size_t>(op.priority)))
-        return false;
-    piece& made = cut_simple(l, op, x);
-    admit(l, made);
-    post(l, made);
+    if (x.length > l.limits.at_once_bytes || !l.by->move_at_once(x.source(), x.target())) return false;
+    l.meter.busy.begin();
+    l.meter.busy.end();
+    ++l.meter.operations;
+    l.meter.bytes += x.length;
+    if (op.began) l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
+    x.route->pair->bytes += x.length;
+    x.at = phase::over;
+    op.bytes = x.length;
+    op.moved = op.express = true;
+    op.left = 0;
     return true;
 }
 
-void engine::landed_simple(piece& p) noexcept
+bool engine::express_at_once(lane& l, operation& op) noexcept
 {
+    extent& x = op.one;
+    if (!room(l, static_cast<std::size_t>(op.priority))) return false;
+    piece& made = cut_simple(l, op, x);
+    admit(l, made);
+    op.express = post(l, made);
+    return true;
+}
+
+[[gnu::flatten]] void engine::landed_simple(piece& p) noexcept
+{
+    if (p.began) return landed_timed(p);
     lane& l = *p.at;
     operation& op = *p.op;
     extent& x = *p.of;
     --l.out;
     ++l.meter.operations;
     l.meter.bytes += p.from.length;
-    if (p.began) {
-        l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
-        p.began = 0;
-    }
     leave(p);
     op.bytes += p.bytes;
     x.route->pair->bytes += p.bytes;
@@ -153,6 +174,14 @@ void engine::landed_simple(piece& p) noexcept
     if (x.out != 0 || x.cut != x.length) return;
     x.at = phase::over;
     if (--op.left == 0) finish(op);
+}
+
+/// The rare one whose time is taken. Apart, so that the others need no registers saved for reading the clock.
+[[gnu::noinline]] void engine::landed_timed(piece& p) noexcept
+{
+    p.at->meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
+    p.began = 0;
+    landed_simple(p);
 }
 
 } // namespace wye::detail

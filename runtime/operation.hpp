@@ -59,14 +59,13 @@ struct extent {
 };
 static_assert(sizeof(extent) <= 80);
 
-/// Inside both segments.
-inline bool within(const extent& x) noexcept
+/// Inside segments of these lengths.
+inline bool within(const extent& x, std::uint64_t from_length, std::uint64_t to_length) noexcept
 {
-    const auto in = [&](const segment& s, std::uint64_t offset) {
-        return offset <= s.length && x.length <= s.length - offset;
-    };
-    return in(*x.from, x.from_offset) && in(*x.to, x.to_offset);
+    return x.from_offset <= from_length && x.length <= from_length - x.from_offset && //
+           x.to_offset <= to_length && x.length <= to_length - x.to_offset;
 }
+inline bool within(const extent& x) noexcept { return within(x, x.from->length, x.to->length); }
 
 /// The running checksum of an extent under `verify`.
 struct check {
@@ -86,7 +85,7 @@ struct leg : hook {
 /// A copy under way. Its memory is the loop's, and its last moments (completion queued, handler called) need
 /// the loop alone: the engine may be gone by then. The timer is its deadline.
 struct operation final : pending, hook, timer {
-    operation(loop& l, engine& e) noexcept;
+    explicit operation(loop& l) noexcept;
 
     extent* extents = nullptr;
     check* checks = nullptr;     ///< beside `extents`, under `verify`
@@ -94,7 +93,7 @@ struct operation final : pending, hook, timer {
     error_code* status = nullptr;
     class wye::progress* progress = nullptr;
     std::string* notify = nullptr;
-    engine* by;
+    engine* by = nullptr;
     pair_meter* meter = nullptr; ///< of the first extent, for the latency
     std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled
     std::uint32_t count = 0, left = 0; ///< extents, and those not over
@@ -106,8 +105,17 @@ struct operation final : pending, hook, timer {
     bool over = false;
     bool moved = false;          ///< a byte may have landed
     bool alike = false;          ///< all extents lie between the same two segments, and need nothing special
+    bool express = false;        ///< went the short way to the end, and so may be used again by `renew`
     extent one;                  ///< most copies have no more than this
     leg only;
+
+    /// What the short way has changed is as it was, but for what `engine::make` and `fill` set anyway.
+    void renew() noexcept
+    {
+        bytes = 0;
+        began = 0;
+        over = moved = express = false;
+    }
 };
 static_assert(sizeof(operation) <= 384);
 

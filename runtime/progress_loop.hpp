@@ -66,6 +66,19 @@ public:
     timer_heap& timers() noexcept { return timers_; }
     clock::time_point now() const noexcept { return clock::now(); }
 
+    /// Operations to be used again; the loop's, since an operation may outlive its agent.
+    void keep(work_item& operation) noexcept
+    {
+        operation.next = spare_operations_;
+        spare_operations_ = &operation;
+    }
+    work_item* kept() noexcept
+    {
+        work_item* const w = spare_operations_;
+        if (w) spare_operations_ = w->next;
+        return w;
+    }
+
     /// Operations begun on this loop and not completed keep `run` going.
     void operation_started() noexcept { ++operations_; }
     void operation_finished() noexcept { --operations_; }
@@ -117,6 +130,7 @@ private:
     std::vector<source*> sources_;
     std::vector<int> descriptors_; // of what is in flight, when last asked
     std::size_t operations_ = 0;
+    work_item* spare_operations_ = nullptr;
     std::uint32_t passes_ = 0;
     bool bounded_ = false;
     clock::time_point last_progress_{};

@@ -36,17 +36,18 @@ void release(pending* p) noexcept
 {
     auto* op = static_cast<operation*>(p);
     loop& l = *op->on;
+    full(l).operation_finished();
+    if (op->express) return full(l).keep(*op);
     if (op->checks) give_back(l, op->checks, op->count);
     if (op->legs && op->legs != &op->only) give_back(l, op->legs, op->leg_count);
     if (op->extents != &op->one) give_back(l, op->extents, op->count);
-    full(l).operation_finished();
     op->~operation();
     l.memory().deallocate(op, sizeof(operation));
 }
 
 } // namespace
 
-operation::operation(wye::detail::loop& l, engine& e) noexcept : pending{l, &release}, by{&e}
+operation::operation(wye::detail::loop& l) noexcept : pending{l, &release}
 {
     cancel = [](pending* p) noexcept {
         auto* op = static_cast<operation*>(p);
@@ -61,8 +62,11 @@ operation::operation(wye::detail::loop& l, engine& e) noexcept : pending{l, &rel
 /// The extents are for the caller to construct.
 operation* engine::make(std::size_t extents, const copy_options& o)
 {
-    auto* op = new (loop_.memory().allocate(sizeof(operation))) operation{loop_, *this};
+    auto* op = static_cast<operation*>(loop_.kept());
+    if (op) op->renew();
+    else op = new (loop_.memory().allocate(sizeof(operation))) operation{loop_};
     loop_.operation_started();
+    op->by = this;
     op->count = static_cast<std::uint32_t>(extents);
     op->extents = extents <= 1 ? &op->one
                                : static_cast<extent*>(loop_.memory().allocate(extents * sizeof(extent)));
@@ -72,12 +76,12 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     op->status = o.status.size() >= extents ? o.status.data() : nullptr;
     op->progress = o.progress;
     if (!o.notify.empty()) op->notify = new std::string{o.notify};
-    if (o.deadline.count() > 0) op->when = loop_.now() + o.deadline;
+    op->when = o.deadline.count() > 0 ? loop_.now() + o.deadline : steady::time_point{};
     return op;
 }
 
 /// Whether this can begin at all; resolves the route, and says what a check will expect.
-errc engine::check_extent(operation& op, extent& x) noexcept
+[[gnu::noinline]] errc engine::check_extent(operation& op, extent& x) noexcept
 {
     if (!x.from || !x.to) return errc::invalid_slice;
     if (x.from->engine != this || x.to->engine != this)
@@ -106,37 +110,35 @@ errc engine::check_extent(operation& op, extent& x) noexcept
 /// needs only its bounds looked at.
 void engine::check_all(operation& op) noexcept
 {
-    const extent* before = nullptr;
+    const extent* like = nullptr; // the latest between segments that nothing needs to be seen to about
+    std::uint64_t from_length = 0, to_length = 0;
     op.alike = true;
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
-        errc e{};
-        if (x.failed) {
-            e = errc::length_mismatch;
-        } else if (before && x.from == before->from && x.to == before->to && x.length != slice::whole) {
-            if (within(x)) x.route = before->route;
-            else e = errc::out_of_range;
-        } else {
-            op.alike = op.alike && i == 0;
-            e = check_extent(op, x);
-        }
-        if (op.status) op.status[x.index] = e == errc{} ? error_code{} : make_error_code(e);
-        if (e != errc{}) {
-            if (!op.error) op.error = e;
-            op.alike = false;
-            x.failed = true;
-            x.at = phase::over;
-            --op.left;
+        if (like && x.from == like->from && x.to == like->to && within(x, from_length, to_length) &&
+            x.length != slice::whole && !x.failed) {
+            x.route = like->route;
+            if (op.status) op.status[x.index] = {};
             continue;
         }
-        const bool plain = !op.verify && !is_object(*x.from) && !is_object(*x.to) && !x.to->sums;
-        before = plain ? &x : nullptr;
-        op.alike = op.alike && plain;
+        const errc e = x.failed ? errc::length_mismatch : check_extent(op, x);
+        if (op.status) op.status[x.index] = e == errc{} ? error_code{} : make_error_code(e);
+        like = e == errc{} && !op.verify && !is_object(*x.from) && !is_object(*x.to) && !x.to->sums ? &x : nullptr;
+        op.alike = op.alike && like && i == 0;
+        if (like) {
+            from_length = x.from->length;
+            to_length = x.to->length;
+        }
+        if (e == errc{}) continue;
+        if (!op.error) op.error = e;
+        x.failed = true;
+        x.at = phase::over;
+        --op.left;
     }
 }
 
 /// What was known of the target holds no more: it is about to be overwritten.
-void engine::forget_sums(extent& x) noexcept
+[[gnu::noinline]] void engine::forget_sums(extent& x) noexcept
 {
     if (x.at != phase::over && x.to->sums) x.to->sums->forget(x.to_offset, x.length);
 }
@@ -168,7 +170,7 @@ void engine::let_go_alike(operation& op) noexcept
     --x.to->in_flight;
 }
 
-void engine::let_go(operation& op) noexcept
+[[gnu::noinline]] void engine::let_go(operation& op) noexcept
 {
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
@@ -242,7 +244,7 @@ void engine::line_up_apart(operation& op) noexcept
     for (std::uint32_t i = 0; i < op.leg_count; ++i) queue(op.legs[i]);
 }
 
-void engine::queue(leg& l) noexcept
+[[gnu::noinline]] void engine::queue(leg& l) noexcept
 {
     const operation& op = *l.op;
     if (op.stopping || l.cursor == l.end) return;
@@ -284,6 +286,7 @@ void engine::stop(operation& op, error_code e) noexcept
 {
     if (op.over || op.stopping) return;
     op.stopping = true;
+    op.express = false;
     if (!op.error) op.error = e;
     if (e.category() == wye_category()) op.why = static_cast<errc>(e.value());
     for (std::uint32_t i = 0; i < op.leg_count; ++i) {
@@ -330,7 +333,7 @@ void engine::fail(operation& op, extent& x, error_code e) noexcept
 }
 
 /// Moves an extent on when none of its pieces is out: to its closing, or to its end.
-void engine::settle(operation& op, extent& x) noexcept
+[[gnu::noinline]] void engine::settle(operation& op, extent& x) noexcept
 {
     if (x.out != 0 || x.at == phase::over) return;
     const bool all_moved = x.at > phase::moving || (x.at == phase::moving && x.cut == x.length);
@@ -375,7 +378,7 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
     --op.left;
 }
 
-void engine::finish(operation& op) noexcept
+[[gnu::noinline]] void engine::finish(operation& op) noexcept
 {
     op.over = true;
     op.hook::unlink();
@@ -418,34 +421,50 @@ error_code unusable(engine* e) noexcept
     return {};
 }
 
-void fill(extent& place, const slice& from, const slice& to, std::size_t index) noexcept
+bool is_whole_object(const slice& s) noexcept
+{
+    return s.length == slice::whole && s.of && is_object(*s.of);
+}
+
+/// An object named without a length is as long as the other side says.
+void fit(extent& x, const slice& from, const slice& to) noexcept
+{
+    x.whole = is_whole_object(from);
+    x.failed = from.length != to.length && !x.whole && !is_whole_object(to);
+    if (from.length == slice::whole) x.length = to.length;
+}
+
+/// False when the two sides differ in length.
+bool fill(extent& place, const slice& from, const slice& to, std::size_t index) noexcept
 {
     extent& x = *new (&place) extent;
     x.from = from.of;
     x.to = to.of;
     x.from_offset = from.offset;
     x.to_offset = to.offset;
+    x.length = from.length;
     x.index = static_cast<std::uint32_t>(index);
-    x.whole = from.length == slice::whole && from.of && from.of->tier == tier::object;
-    x.length = from.length == slice::whole ? to.length : from.length;
+    if (from.length != to.length || from.length == slice::whole) fit(x, from, to);
+    return !x.failed;
 }
 
-bool lengths_agree(const slice& from, const slice& to) noexcept
+/// What was filled, unless its sides differ and nobody could be told which.
+made filled(operation& op, bool fit) noexcept
 {
-    return from.length == to.length || (from.length == slice::whole && from.of && from.of->tier == tier::object) ||
-           (to.length == slice::whole && to.of && to.of->tier == tier::object);
+    if (fit || op.status) return {&op, op.on, {}};
+    engine* const by = op.by;
+    op.free(&op);
+    return refuse(by, errc::length_mismatch);
 }
 
 } // namespace
 
-made make_copy(const slice& from, const slice& to, const copy_options& o)
+[[gnu::flatten]] made make_copy(const slice& from, const slice& to, const copy_options& o)
 {
     engine* e = engine_of(from, to);
     if (const error_code why = unusable(e)) return refuse(e, why);
-    if (!lengths_agree(from, to)) return refuse(e, errc::length_mismatch);
-    operation* op = e->make(1, o);
-    fill(op->one, from, to, 0);
-    return {op, op->on, {}};
+    operation& op = *e->make(1, o);
+    return filled(op, fill(op.one, from, to, 0));
 }
 
 made make_copy(std::span<const transfer> batch, const copy_options& o)
@@ -454,19 +473,14 @@ made make_copy(std::span<const transfer> batch, const copy_options& o)
     engine* e = nullptr;
     for (const transfer& t : batch)
         if ((e = engine_of(t.from, t.to))) break;
-    const bool each = o.status.size() >= batch.size(); // tells for itself
     if (const error_code why = unusable(e)) {
-        if (each) std::fill_n(o.status.begin(), batch.size(), why);
+        if (o.status.size() >= batch.size()) std::fill_n(o.status.begin(), batch.size(), why);
         return refuse(e, why);
     }
-    for (const transfer& t : batch)
-        if (!each && !lengths_agree(t.from, t.to)) return refuse(e, errc::length_mismatch);
-    operation* op = e->make(batch.size(), o);
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-        fill(op->extents[i], batch[i].from, batch[i].to, i);
-        op->extents[i].failed = each && !lengths_agree(batch[i].from, batch[i].to);
-    }
-    return {op, op->on, {}};
+    operation& op = *e->make(batch.size(), o);
+    bool fit = true;
+    for (std::size_t i = 0; i < batch.size(); ++i) fit &= fill(op.extents[i], batch[i].from, batch[i].to, i);
+    return filled(op, fit);
 }
 
 made make_copy(const selection& from, const selection& to, const copy_options& o)
@@ -482,11 +496,10 @@ made make_copy(const selection& from, const selection& to, const copy_options& o
     if (!within(from) || !within(to)) return refuse(e, errc::out_of_range);
     const auto source = [&](std::size_t i) -> const slice& { return (*from.side)[from.indices[i]]; };
     const auto target = [&](std::size_t i) -> const slice& { return (*to.side)[to.indices[i]]; };
-    for (std::size_t i = 0; i < n; ++i)
-        if (!lengths_agree(source(i), target(i))) return refuse(e, errc::length_mismatch);
-    operation* op = e->make(n, o);
-    for (std::size_t i = 0; i < n; ++i) fill(op->extents[i], source(i), target(i), i);
-    return {op, op->on, {}};
+    operation& op = *e->make(n, o);
+    bool fit = true;
+    for (std::size_t i = 0; i < n; ++i) fit &= fill(op.extents[i], source(i), target(i), i);
+    return filled(op, fit);
 }
 
 void begin_copy(pending* p) noexcept

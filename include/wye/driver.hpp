@@ -57,6 +57,7 @@ struct limits {
     std::uint32_t window_chunks = 64;         ///< pieces in flight per rail
     std::size_t window_bytes = 16_MiB;        ///< bytes in flight per rail; one piece is always admitted
     std::uint32_t background_chunks = 4;      ///< of which background work may hold so many
+    std::size_t at_once_bytes = 0;            ///< up to which `driver::move_at_once` is worth asking
     duration latency = std::chrono::microseconds{1}; ///< nominal, of one piece
     double bytes_per_second = 4e9;            ///< nominal, of one rail
 };
@@ -123,6 +124,11 @@ public:
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
     /// `segment::home`, since the answer is remembered.
     virtual bool carries(const slice& from, const slice& to) const noexcept = 0;
+
+    /// Moves a little (`limits::at_once_bytes`) here and now, if that takes microseconds and cannot wait for
+    /// anything: true when all of it has arrived. If not, the same bytes come again as a chunk, so that failing is
+    /// for `submit` to tell. Asked only when nothing waits for the driver and nobody counts the microseconds.
+    virtual bool move_at_once(const slice& /*from*/, const slice& /*to*/) noexcept { return false; }
 
     /// Takes the chunk and returns true, or refuses for now (a full queue: back-pressure); it is then offered
     /// again after the next `poll` that reaps something.

@@ -64,6 +64,7 @@ wye::limits file_driver::limits() const noexcept
     l.window_bytes = most_bytes;
     l.background_chunks = 2; // an urgent read waits for what the device has: 2 MiB are a millisecond
     l.latency = std::chrono::microseconds{60};
+    l.at_once_bytes = most_in_turn;
     l.bytes_per_second = 2e9;
     return l;
 }
@@ -125,7 +126,8 @@ void file_driver::finish(chunk& c, error_code e) noexcept
 {
     --held_;
     held_bytes_ -= c.from.length;
-    c.done(e, of(c).moved);
+    if (!e.failed() && of(c).moved == c.from.length) c.done(); // the usual case, told the quick way
+    else c.done(e, of(c).moved);
 }
 
 // ---- Progress -------------------------------------------------------------------------------------------

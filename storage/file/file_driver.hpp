@@ -66,6 +66,7 @@ public:
     std::string_view name() const noexcept override { return engine_->name(); }
     wye::limits limits() const noexcept override;
     bool carries(const slice& from, const slice& to) const noexcept override;
+    bool move_at_once(const slice& from, const slice& to) noexcept override;
     bool submit(chunk&) noexcept override;
     void flush() noexcept override;
     std::size_t poll(turn) noexcept override;
@@ -110,6 +111,7 @@ private:
 
     void sort(chunk&) noexcept;
     bool suits_this_thread(chunk&, file_segment&) noexcept;
+    bool takes_write(file_segment&, std::uint64_t offset, std::uint64_t length) noexcept;
     bool throttled() noexcept;
 
     std::size_t reap(turn) noexcept;
@@ -124,7 +126,7 @@ private:
     void keep_pace(std::size_t bytes, std::chrono::duration<double> took) noexcept;
     std::size_t bounce(chunk&) noexcept;
     std::size_t move_now(chunk&, std::size_t most) noexcept;
-    ssize_t transfer_now(chunk&, file_segment&, std::size_t) noexcept;
+    ssize_t transfer_now(file_segment&, bool write, const iovec&, std::uint64_t at) noexcept;
     ssize_t write_now(int descriptor, const iovec& from, off_t at) noexcept;
     void finish(chunk&, error_code) noexcept;
 

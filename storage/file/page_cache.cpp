@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -26,6 +27,12 @@ constexpr auto held_up = std::chrono::milliseconds{5};
 constexpr unsigned wary_writes = 64;
 constexpr auto stay_away = std::chrono::milliseconds{100};
 
+/// The kernel takes a file offset as two longs, whose halves make it up where a long has 32 bits.
+constexpr unsigned long high_half(std::uint64_t at) noexcept
+{
+    return sizeof(long) == 8 ? 0 : static_cast<unsigned long>(at >> 32);
+}
+
 /// How often this thread has waited, rather than been made to.
 long waits() noexcept
 {
@@ -34,19 +41,28 @@ long waits() noexcept
     return used.ru_nvcsw;
 }
 
+/// preadv2 or pwritev2 of one buffer that never waits. Not by the C library's functions: those are cancellation
+/// points, which in a process with threads costs two atomic operations a call.
+ssize_t call_at_once(long call, int descriptor, const iovec& v, std::uint64_t at, int flags) noexcept
+{
+    return ::syscall(call, descriptor, &v, 1ul, static_cast<unsigned long>(at), high_half(at), flags);
+}
+
 } // namespace
 
 /// Whether to move it through the page cache here and now, for a third of what a kernel thread costs.
 bool file_driver::suits_this_thread(chunk& c, file_segment& f) noexcept
 {
-    if (f.in_memory()) return true;
-    if (!writes(c)) {
-        // From some size on it pays that io_uring copies to pinned memory without walking our page tables.
-        const bool pinned = of(c).step.length >= large_read && memory_slot(c, of(c).step.length) >= 0;
-        return !pinned && f.try_cache();
-    }
+    if (writes(c)) return takes_write(f, c.to.offset, c.from.length);
+    // From some size on it pays that io_uring copies to pinned memory without walking our page tables.
+    const bool pinned = of(c).step.length >= large_read && memory_slot(c, of(c).step.length) >= 0;
+    return f.in_memory() || (!pinned && f.try_cache());
+}
+
+bool file_driver::takes_write(file_segment& f, std::uint64_t offset, std::uint64_t length) noexcept
+{
     // Where the filesystem cannot refuse to wait, parts of pages may have to be read first: not here.
-    return f.writes_say_so || ((c.to.offset | c.from.length) % page == 0 && !throttled());
+    return f.in_memory() || f.writes_say_so || ((offset | length) % page == 0 && !throttled());
 }
 
 bool file_driver::throttled() noexcept
@@ -57,7 +73,19 @@ bool file_driver::throttled() noexcept
     return false;
 }
 
-std::size_t file_driver::work_some(turn t) noexcept
+bool file_driver::move_at_once(const slice& from, const slice& to) noexcept
+{
+    const bool write = to.of->home == this;
+    const slice& there = write ? to : from;
+    auto& f = static_cast<file_segment&>(*there.of);
+    if (f.direct()) return false;
+    if (!(write ? takes_write(f, there.offset, there.length) : f.in_memory() || f.try_cache())) return false;
+    tick_ = {};
+    const iovec v{(write ? from : to).data(), there.length};
+    return transfer_now(f, write, v, there.offset) == static_cast<ssize_t>(there.length);
+}
+
+[[gnu::flatten]] std::size_t file_driver::work_some(turn t) noexcept
 {
     std::size_t n = 0, spent = 0;
     auto since = t.bounded() ? clock::now() : clock::time_point{};
@@ -78,14 +106,14 @@ std::size_t file_driver::work_some(turn t) noexcept
 }
 
 /// How much to copy at a time depends on what the page cache makes of it: 1 to 8 GB/s.
-void file_driver::keep_pace(std::size_t bytes, std::chrono::duration<double> took) noexcept
+[[gnu::noinline]] void file_driver::keep_pace(std::size_t bytes, std::chrono::duration<double> took) noexcept
 {
     const double fits = static_cast<double>(bytes) * (piece_time / std::max(took, piece_time / 100));
     in_turn_ = std::clamp(static_cast<std::size_t>(fits) & ~(page - 1), least_in_turn, most_in_turn);
 }
 
 /// Copies to a bounce buffer and sends that off. Returns the bytes copied.
-std::size_t file_driver::bounce(chunk& c) noexcept
+[[gnu::noinline]] std::size_t file_driver::bounce(chunk& c) noexcept
 {
     const std::size_t length = of(c).step.length;
     start(c, false);
@@ -97,7 +125,8 @@ std::size_t file_driver::move_now(chunk& c, std::size_t most) noexcept
 {
     progress& p = of(c);
     file_segment& f = file_of(c);
-    const ssize_t result = transfer_now(c, f, std::min<std::uint64_t>(most, c.from.length - p.moved));
+    const iovec v{memory(c), std::min<std::size_t>(most, c.from.length - p.moved)};
+    const ssize_t result = transfer_now(f, writes(c), v, place(c));
     if (result > 0) {
         p.moved += static_cast<std::size_t>(result);
         if (p.moved == c.from.length)
@@ -121,15 +150,12 @@ std::size_t file_driver::move_now(chunk& c, std::size_t most) noexcept
 }
 
 /// Bytes, or a negative errno; -EAGAIN is for the engine to do.
-ssize_t file_driver::transfer_now(chunk& c, file_segment& f, std::size_t length) noexcept
+ssize_t file_driver::transfer_now(file_segment& f, bool write, const iovec& v, std::uint64_t at) noexcept
 {
-    const bool write = writes(c);
-    const iovec v{memory(c), length};
-    const auto at = static_cast<off_t>(place(c));
     const int flags = f.in_memory() ? 0 : RWF_NOWAIT;
-    if (write && !f.writes_say_so && !f.in_memory()) return write_now(f.cached(), v, at);
-    const ssize_t n =
-        write ? ::pwritev2(f.cached(), &v, 1, at, flags) : ::preadv2(f.cached(), &v, 1, at, flags);
+    if (write && !f.writes_say_so && !f.in_memory())
+        return write_now(f.cached(), v, static_cast<off_t>(at));
+    const ssize_t n = call_at_once(write ? SYS_pwritev2 : SYS_preadv2, f.cached(), v, at, flags);
     if (n >= 0) {
         if (!write) f.cache_hit();
         return n;
@@ -145,7 +171,7 @@ ssize_t file_driver::transfer_now(chunk& c, file_segment& f, std::size_t length)
 
 /// A write that may wait. When it does, this thread keeps off for a while: kernel threads can wait instead.
 /// One that took long makes us wary, so that the next to do so can be told from one that was preempted.
-ssize_t file_driver::write_now(int descriptor, const iovec& from, off_t at) noexcept
+[[gnu::noinline]] ssize_t file_driver::write_now(int descriptor, const iovec& from, off_t at) noexcept
 {
     if (tick_ == clock::time_point{}) tick_ = clock::now();
     if (tick_ < throttled_until_) return -EAGAIN;

@@ -479,7 +479,8 @@ private:
     {
         testing::poll_until(rt_, [&] { return d.held() >= chunks; });
         rt_.poll();
-        expect(d.held() == chunks, otherwise);
+        expect(d.held() == chunks,
+               otherwise + ": " + std::to_string(d.held()) + " chunks held instead of " + std::to_string(chunks));
     }
 
     /// The windows and the staging can be filled as if nothing had happened.
