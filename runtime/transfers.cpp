@@ -295,7 +295,8 @@ void engine::stop(operation& op, error_code e) noexcept
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
         if (x.at == phase::over) continue;
-        if (x.at < phase::moving || (x.at == phase::moving && x.cut != x.length)) x.failed = true;
+        const bool to_commit = x.opened && x.opened->target_open; // which would be posting, too
+        if (x.at < phase::moving || (x.at == phase::moving && (x.cut != x.length || to_commit))) x.failed = true;
         settle(op, x);
     }
     if (--op.left == 0) finish(op);
