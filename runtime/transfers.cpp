@@ -287,7 +287,7 @@ void engine::stop(operation& op, error_code e) noexcept
     if (!op.error) op.error = e;
     if (e.category() == wye_category()) op.why = static_cast<errc>(e.value());
     for (std::uint32_t i = 0; i < op.leg_count; ++i) {
-        op.legs[i].unlink();
+        leave_queue(op.legs[i]);
         staging_freed(); // the leg may have been woken for a buffer that it takes no more
     }
     ++op.left; // so that it is not finished, and freed, under this function
@@ -380,7 +380,7 @@ void engine::finish(operation& op) noexcept
 {
     op.over = true;
     op.hook::unlink();
-    for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
+    for (std::uint32_t i = 0; i < op.leg_count; ++i) leave_queue(op.legs[i]);
     if (op.armed()) loop_.timers().remove(op);
     if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
     if (op.alike && !op.error.failed()) let_go_alike(op);
