@@ -433,6 +433,7 @@ void fill(extent& place, const slice& from, const slice& to, std::size_t index) 
 
 bool lengths_agree(const slice& from, const slice& to) noexcept
 {
+    if (!from.of || !to.of) return true; // it is refused for what it is
     return from.length == to.length || (from.length == slice::whole && from.of && from.of->tier == tier::object) ||
            (to.length == slice::whole && to.of && to.of->tier == tier::object);
 }
