@@ -45,16 +45,13 @@ task<region> agent::register_memory(memory m)
     s->base = m.base;
     s->length = m.bytes;
     s->device = m.device;
-    for (const auto& d : e.drivers()) {
-        driver* const by = d.get();
+    for (std::size_t i = 0; i < e.drivers().size(); ++i) { // by index: one more may be added meanwhile
+        driver* const by = e.drivers()[i].get();
         segment* const it = s.get();
         const auto enlist = [by, it](auto done) { by->enlist(*it, std::move(done)); };
         const error_code failed = co_await detail::eventually<error_code>(e.loop(), enlist);
         if (!failed) continue;
-        for (const auto& before : e.drivers()) {
-            if (before.get() == by) break;
-            before->dismiss(*it);
-        }
+        while (i != 0) e.drivers()[--i]->dismiss(*it);
         throw system_error(failed, std::string{by->name()});
     }
     e.adopt(*s);

@@ -97,6 +97,7 @@ driver& engine::add(std::unique_ptr<driver> d)
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
         if (s->base) drivers_.back()->enlist(*s, [](error_code) {});
+    if (staging_.made()) drivers_.back()->enlist(staging_.segment(), [](error_code) {});
     return *drivers_.back();
 }
 

@@ -151,6 +151,11 @@ private:
     void line_up(operation&) noexcept;
     void line_up_apart(operation&) noexcept;
     void queue(leg&) noexcept;
+    void leave_queue(leg& l) noexcept
+    {
+        l.unlink();
+        staging_.forget(l);
+    }
     void settle(operation&, extent&) noexcept;
     void close(operation&, extent&, error_code) noexcept;
     void finish(operation&) noexcept;

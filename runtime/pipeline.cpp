@@ -81,7 +81,7 @@ piece* engine::cut(lane& l, leg& g) noexcept
     operation& op = *g.op;
     while (g.cursor != g.end && op.extents[g.cursor].at == phase::over) ++g.cursor;
     if (g.cursor == g.end) {
-        g.unlink();
+        leave_queue(g);
         staging_freed(); // it may have been woken for a buffer
         return nullptr;
     }
@@ -91,7 +91,7 @@ piece* engine::cut(lane& l, leg& g) noexcept
         return open_session(g, x, false);
     if (x.failed || (x.length == 0 && !is_object(*x.to))) { // nothing to move
         x.at = phase::moving;
-        if (++g.cursor == g.end) g.unlink();
+        if (++g.cursor == g.end) leave_queue(g);
         if (x.route->second) staging_freed();
         settle(op, x);
         return nullptr;
@@ -99,7 +99,7 @@ piece* engine::cut(lane& l, leg& g) noexcept
 
     const bool staged = x.route->second != nullptr;
     std::int32_t buffer = -1;
-    if (staged && (buffer = staging_.take(op.priority)) < 0) {
+    if (staged && (buffer = staging_.take(g, op.priority)) < 0) {
         g.unlink();
         staging_.wait(g, op.priority);
         return nullptr;

@@ -23,29 +23,34 @@ void staging::make(engine& e, std::uint32_t kind)
     for (std::size_t i = 0; i < count_; ++i) free_[i] = static_cast<std::int32_t>(count_ - 1 - i);
 }
 
-/// Background wants a buffer and has less than its sixteenth of them: the last one free is kept for it.
-bool staging::reserved() const noexcept { return wanted_ && background_ < std::max<std::size_t>(1, count_ / 16); }
+/// Background wants a buffer and it is its turn: the last one free is kept for it.
+bool staging::reserved() const noexcept
+{
+    const bool wanted = promised_ || !waiting_[static_cast<std::size_t>(priority::background)].empty();
+    return wanted && owed_ == background_share && background_ < most_background();
+}
 
 bool staging::available(priority p) const noexcept
 {
     if (p != priority::background) return free_.size() > std::size_t{reserved()};
-    return !free_.empty() && background_ < std::max<std::size_t>(1, count_ / 2);
+    return !free_.empty() && background_ < most_background();
 }
 
 void staging::wait(leg& l, priority p) noexcept
 {
+    forget(l);
     waiting_[static_cast<std::size_t>(p)].push_back(l);
-    if (p == priority::background) wanted_ = patience;
 }
 
-std::int32_t staging::take(priority p) noexcept
+std::int32_t staging::take(const leg& l, priority p) noexcept
 {
     if (!available(p)) return -1;
+    forget(l);
     if (p == priority::background) {
         ++background_;
-        if (waiting_[static_cast<std::size_t>(p)].empty()) wanted_ = 0;
-    } else if (wanted_ && waiting_[static_cast<std::size_t>(priority::background)].empty()) {
-        --wanted_; // whoever was woken may have been cancelled
+        owed_ = 0;
+    } else {
+        owed_ = std::min(owed_ + 1, background_share);
     }
     const std::int32_t index = free_.back(); // the one used last: its lines may still be in the cache
     free_.pop_back();
@@ -65,6 +70,7 @@ leg* staging::next_waiting() noexcept
         if (waiting_[p].empty() || !available(static_cast<priority>(p))) continue;
         leg& l = waiting_[p].front();
         waiting_[p].pop_front();
+        if (static_cast<priority>(p) == priority::background) promised_ = &l;
         return &l;
     }
     return nullptr;

@@ -15,7 +15,7 @@ namespace wye::detail {
 
 /// The bounded pool that two-hop routes go through: equal buffers of one arena, and the legs that wait for one.
 /// Background work holds at most half of it, so that it cannot keep an urgent fetch waiting for a slow store, and
-/// may have at least a sixteenth, so that it goes on.
+/// of those handed out at least every sixteenth is its own if it wants it, so that it goes on.
 class staging {
 public:
     staging(std::size_t bytes, std::size_t piece_bytes) noexcept;
@@ -25,8 +25,8 @@ public:
     void make(engine&, std::uint32_t kind);
     class segment& segment() noexcept { return *memory_; }
 
-    /// A buffer, or -1.
-    std::int32_t take(priority) noexcept;
+    /// A buffer for this leg, or -1.
+    std::int32_t take(const leg&, priority) noexcept;
     void give_back(std::int32_t, priority) noexcept;
     /// `bytes` bytes of a buffer.
     slice buffer(std::int32_t index, std::uint64_t bytes) const noexcept
@@ -37,21 +37,28 @@ public:
     void wait(leg&, priority) noexcept;
     /// A leg that may now find a buffer, no longer waiting; null when there is none.
     leg* next_waiting() noexcept;
+    /// It wants none any more, should it have been told of one.
+    void forget(const leg& l) noexcept
+    {
+        if (promised_ == &l) promised_ = nullptr;
+    }
 
     std::size_t piece_bytes() const noexcept { return piece_bytes_; }
     std::size_t bytes() const noexcept { return count_ * piece_bytes_; }
     std::size_t in_use() const noexcept { return made() ? (count_ - free_.size()) * piece_bytes_ : 0; }
 
 private:
-    /// Buffers that others may take while a background leg that was woken for one has not come for it.
-    static constexpr std::uint32_t patience = 64;
+    /// Buffers that others may take for one of background's, as in lanes (scheduler.cpp).
+    static constexpr std::uint32_t background_share = 15;
 
     bool reserved() const noexcept;
     bool available(priority) const noexcept;
+    std::size_t most_background() const noexcept { return count_ / 2; } // there are two at least
 
     std::size_t piece_bytes_, count_;
     std::size_t background_ = 0; // buffers that background work holds
-    std::uint32_t wanted_ = 0;   // not 0: background legs wait for one
+    std::uint32_t owed_ = 0;     // buffers that others took since background had one, up to its share
+    const leg* promised_ = nullptr; // a background leg that was told of one and has not come for it
     arena arena_;
     std::unique_ptr<class segment> memory_;
     std::vector<std::int32_t> free_;

@@ -290,7 +290,7 @@ void engine::stop(operation& op, error_code e) noexcept
     if (!op.error) op.error = e;
     if (e.category() == wye_category()) op.why = static_cast<errc>(e.value());
     for (std::uint32_t i = 0; i < op.leg_count; ++i) {
-        op.legs[i].unlink();
+        leave_queue(op.legs[i]);
         staging_freed(); // the leg may have been woken for a buffer that it takes no more
     }
     ++op.left; // so that it is not finished, and freed, under this function
@@ -298,7 +298,8 @@ void engine::stop(operation& op, error_code e) noexcept
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
         if (x.at == phase::over) continue;
-        if (x.at < phase::moving || (x.at == phase::moving && x.cut != x.length)) x.failed = true;
+        const bool to_commit = x.opened && x.opened->target_open; // which would be posting, too
+        if (x.at < phase::moving || (x.at == phase::moving && (x.cut != x.length || to_commit))) x.failed = true;
         settle(op, x);
     }
     if (--op.left == 0) finish(op);
@@ -382,7 +383,7 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
 {
     op.over = true;
     op.hook::unlink();
-    for (std::uint32_t i = 0; i < op.leg_count; ++i) op.legs[i].unlink();
+    for (std::uint32_t i = 0; i < op.leg_count; ++i) leave_queue(op.legs[i]);
     if (op.armed()) loop_.timers().remove(op);
     if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
     if (op.alike && !op.error.failed()) let_go_alike(op);
@@ -426,11 +427,11 @@ bool is_whole_object(const slice& s) noexcept
     return s.length == slice::whole && s.of && is_object(*s.of);
 }
 
-/// An object named without a length is as long as the other side says.
+/// An object named without a length is as long as the other side says. An empty slice is refused for what it is.
 void fit(extent& x, const slice& from, const slice& to) noexcept
 {
     x.whole = is_whole_object(from);
-    x.failed = from.length != to.length && !x.whole && !is_whole_object(to);
+    x.failed = from.of && to.of && from.length != to.length && !x.whole && !is_whole_object(to);
     if (from.length == slice::whole) x.length = to.length;
 }
 

@@ -24,7 +24,9 @@ namespace wye {
 /// fails for want of room.
 ///
 /// Any completion token; `co_await` by default. Begin it on the runtime's thread; it completes there too, or
-/// on the handler's own executor if that is another. Never from inside this call.
+/// on the handler's own executor if that is another. Never from inside this call. A copy of nothing (empty slices, an
+/// empty batch) belongs to no runtime: it completes on the handler's executor or this thread's runtime, and where there
+/// is neither, as anything of Asio's, on the system executor, whose thread is another.
 template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
 [[nodiscard]] auto copy(slice from, slice to, const copy_options& options, Token&& token = boost::asio::deferred_t{})
 {

@@ -199,11 +199,18 @@ BOOST_AUTO_TEST_CASE(while_an_object_is_opened_written_and_committed)
             };
             const auto is = [&](step s) { return w.far.held() != 0 && w.far.chunks()[0]->step == s; };
             BOOST_TEST(is(step::open));
-            if (stage >= 1) let_all_go();
-            if (stage >= 1) BOOST_TEST(is(step::move));
-            if (stage >= 2) w.far.release(w.far.chunks().at(0)), w.settle();
-            if (stage >= 3) let_all_go();
-            if (stage >= 3) BOOST_TEST(is(step::commit));
+            if (stage >= 1) {
+                let_all_go();
+                BOOST_TEST(is(step::move));
+            }
+            if (stage >= 2) {
+                w.far.release(w.far.chunks().at(0));
+                w.settle();
+            }
+            if (stage >= 3) {
+                let_all_go();
+                BOOST_TEST(is(step::commit));
+            }
             r.cancel();
             w.settle();
             BOOST_TEST(r.ends == 0);

@@ -3,12 +3,15 @@
 #define BOOST_TEST_MODULE copy
 #include <boost/test/unit_test.hpp>
 
+#include <deque>
 #include <future>
 #include <set>
 #include <thread>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -60,6 +63,37 @@ BOOST_AUTO_TEST_CASE(what_is_refused)
     BOOST_TEST(fate(w, w.dram.at(0, 1), closed.at(0, 1)) == errc::invalid_slice);
     BOOST_TEST((w.vram_bytes == before));
     BOOST_TEST(w.idle());
+}
+
+// What belongs to no runtime ends on the handler's executor, or in the runtime of the thread that asked.
+BOOST_AUTO_TEST_CASE(a_copy_of_nothing_ends_where_its_handler_lives)
+{
+    lab::world w;
+    const auto begun_on = std::this_thread::get_id();
+    std::thread::id ended_on;
+    asio::io_context io;
+    const auto over = [&](error_code, std::size_t) { ended_on = std::this_thread::get_id(); };
+    const auto begin = [&] {
+        copy(slice{}, slice{}, asio::bind_executor(io, over));
+        copy(std::span<const transfer>{}, asio::bind_executor(io, over));
+    };
+    begin();
+    w.settle();
+    BOOST_TEST((ended_on == std::thread::id{})); // not ours to run
+    BOOST_TEST(io.run() == 2u);
+    BOOST_TEST((ended_on == begun_on));
+    ended_on = {};
+    copy(slice{}, slice{}, over);
+    copy(std::span<const transfer>{}, over);
+    BOOST_TEST((ended_on == std::thread::id{}));
+    w.settle();
+    BOOST_TEST((ended_on == begun_on));
+    std::thread elsewhere{begin}; // where no runtime is
+    elsewhere.join();
+    ended_on = {};
+    io.restart();
+    BOOST_TEST(io.run() == 2u);
+    BOOST_TEST((ended_on == begun_on));
 }
 
 BOOST_AUTO_TEST_CASE(other_agents_and_runtimes_are_refused)
@@ -479,7 +513,41 @@ BOOST_AUTO_TEST_CASE(a_driver_added_later_may_be_the_better_way)
     w.settle();
     BOOST_TEST((r.ends == 1 && !r.error));
     BOOST_TEST(direct.ends() == 1u);
-    BOOST_TEST(direct.enlisted().size() >= 2u); // what was registered before it came
+    BOOST_TEST(direct.enlisted().size() == 3u); // what was registered before it came, and the staging
     const std::string words = w.agent->explain(w.file.at(0, 1_MiB), w.vram.at(0, 1_MiB)).to_string();
     BOOST_TEST(words.starts_with("FILE -> DRAM (far) -> VRAM (near), "), words);
+}
+
+// Also one that is added while another is slow to register the memory: each is told of it once.
+BOOST_AUTO_TEST_CASE(a_driver_added_during_a_registration)
+{
+    for (const bool refused : {false, true}) {
+        lab::world w;
+        w.near.slow_enlist = true;
+        lab::bytes memory(4_KiB);
+        region r;
+        error_code error;
+        asio::co_spawn(w.rt, [](lab::world& v, lab::bytes& m, region& it, error_code& e) -> task<> {
+            try {
+                it = co_await v.agent->register_memory(dram(m));
+            } catch (const system_error& x) {
+                e = x.code();
+            }
+        }(w, memory, r, error), asio::detached);
+        w.settle();
+        const std::size_t before = w.far.enlisted().size();
+        BOOST_TEST(!r);
+        std::deque<lab::device*> late;
+        for (int i = 0; i < 4; ++i) // so many that the list of drivers moves
+            late.push_back(&w.agent->add(std::make_unique<lab::device>(w.on, lab::device_options{"late"})));
+        const std::size_t known = late.back()->enlisted().size();
+        if (refused) late.back()->enlist_error = error_code{7, lab::category()};
+        w.near.answer();
+        w.settle();
+        BOOST_TEST(bool{r} == !refused);
+        BOOST_TEST(w.far.enlisted().size() == before + !refused);
+        for (lab::device* d : late) BOOST_TEST(d->enlisted().size() == known + (!refused || d == late.back()));
+        BOOST_TEST((refused ? error == error_code(7, lab::category()) : !error));
+        r.reset();
+    }
 }

@@ -31,8 +31,8 @@ BOOST_AUTO_TEST_CASE(on_time)
     flight f = start(w.dram.at(0, 9000), w.vram.at(0, 9000));
     BOOST_TEST(!f.done());
     testing::finish(w.rt, [](flight& g) -> task<> {
-        const bool on_time = co_await g.by(1h);
-        BOOST_TEST(on_time);
+        const bool landed = co_await g.by(1h);
+        BOOST_TEST(landed);
         BOOST_TEST(g.done());
         const bool again = co_await g.by(1ns);
         BOOST_TEST(again); // as often as one likes
