@@ -131,7 +131,9 @@ bool engine::nobody_waits(const lane& l, const extent& x) const noexcept
 bool engine::moved_at_once(lane& l, operation& op) noexcept
 {
     extent& x = op.one;
-    if (x.length > l.limits.at_once_bytes || !l.by->move_at_once(x.source(), x.target())) return false;
+    if (x.length > l.limits.at_once_bytes) return false;
+    op.moved = true; // in part, it may be
+    if (!l.by->move_at_once(x.source(), x.target())) return false;
     l.meter.busy.begin();
     l.meter.busy.end();
     ++l.meter.operations;
@@ -140,7 +142,7 @@ bool engine::moved_at_once(lane& l, operation& op) noexcept
     x.route->pair->bytes += x.length;
     x.at = phase::over;
     op.bytes = x.length;
-    op.moved = op.express = true;
+    op.express = true;
     op.left = 0;
     return true;
 }

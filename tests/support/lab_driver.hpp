@@ -88,6 +88,7 @@ struct stored_segment final : segment {
 
 /// How a device treats chunks. Chances are out of 256.
 struct manners {
+    unsigned at_once = 0;     ///< what may be moved at once is
     unsigned refuse = 0;      ///< a submit
     unsigned fail = 0;        ///< a chunk ends in an error
     unsigned shorten = 0;     ///< it ends with fewer bytes than asked, but some
@@ -162,6 +163,7 @@ public:
         const auto near = [&](const slice& s) { return !s.of->home || s.of->home == this; };
         return near(from) && near(to) && options_.carries(from.tier(), to.tier());
     }
+    bool move_at_once(const slice& from, const slice& to) noexcept override;
     bool submit(chunk& c) noexcept override;
     void flush() noexcept override { unflushed_ = false; }
     std::size_t poll(turn) noexcept override;
@@ -277,6 +279,27 @@ inline device::loan device::plan(chunk& c)
         l.goal = 0;
     }
     return l;
+}
+
+/// What is refused may have moved in part.
+inline bool device::move_at_once(const slice& from, const slice& to) noexcept
+{
+    if (from.length > options_.limits.at_once_bytes) bench_.fault(options_.name + ": more at once than it said");
+    if (!carries(from, to)) bench_.fault(options_.name + ": at once, a pair of tiers that it does not carry");
+    const bool all = !manners.refuse_all && !manners.hold && chance(manners.at_once);
+    chunk c;
+    c.from = from;
+    c.to = to;
+    error_code e;
+    const std::size_t n = std::min(available(c, e), all ? from.length : random_() % (from.length + 1));
+    if (e) return false;
+    if (n != 0) {
+        std::byte* const there = reach(to, c, 0, n); // first, as above
+        std::memmove(there, reach(from, c, 0, n), n);
+    }
+    if (!all || n != from.length) return false;
+    bench_.landed(from, to, n);
+    return true;
 }
 
 inline bool device::submit(chunk& c) noexcept

@@ -158,6 +158,7 @@ private:
         l.alignment = std::size_t{1} << pick(13);
         l.window_chunks = static_cast<std::uint32_t>(1 + pick(16));
         l.window_bytes = 1_KiB << pick(7);
+        l.at_once_bytes = pick(2) * pick(2 * l.chunk_bytes);
         l.background_chunks = static_cast<std::uint32_t>(1 + pick(4));
         return l;
     }
@@ -167,6 +168,7 @@ private:
     {
         lab::manners m;
         const bool calm = pick(3) == 0;
+        m.at_once = static_cast<unsigned>(pick(2) * pick(257));
         m.refuse = static_cast<unsigned>(pick(2) * pick(200));
         m.shorten = static_cast<unsigned>(pick(2) * pick(128));
         m.most_polls = static_cast<unsigned>(pick(12));
