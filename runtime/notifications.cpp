@@ -41,10 +41,10 @@ void notifications::deliver(notification n)
         return who->set(std::move(n));
     }
     const auto now = loop_.now();
-    expire(now);
     unclaimed_.push_back({std::move(n), now});
     const auto last = std::prev(unclaimed_.end());
     by_key_.emplace(last->what.key, last);
+    expire(now);
 }
 
 void notifications::take(std::list<unclaimed>::iterator it) noexcept
@@ -58,7 +58,7 @@ void notifications::take(std::list<unclaimed>::iterator it) noexcept
 void notifications::expire(clock::time_point now) noexcept
 {
     while (!unclaimed_.empty() &&
-           (unclaimed_.size() >= most_unclaimed || now - unclaimed_.front().since > unclaimed_for)) {
+           (unclaimed_.size() > most_unclaimed || now - unclaimed_.front().since > unclaimed_for)) {
         take(unclaimed_.begin());
         ++expired_;
     }

@@ -291,7 +291,9 @@ void engine::summed(piece& p) noexcept
     extent& x = *p.of;
     op.checks[&x - op.extents].sum ^= crc32c_shift(p.crc, x.length - p.place - p.bytes);
     if (p.stage == stage::sum_after) return landed(p);
-    if (is_object(*x.to) && p.bytes == x.length) {
+    if (is_object(*x.to) && p.bytes == x.length) { // the put of it is its commit, too
+        x.judged = true;
+        if (const error_code bad = verdict(op, x)) return drop(p, bad);
         p.has_checksum = true;
         p.checksum = crc32c_finish(p.crc, p.bytes);
     }

@@ -421,6 +421,7 @@ private:
                 const auto it = bench_.objects.find(p.key);
                 const auto now = it == bench_.objects.end() ? nullptr : it->second;
                 expect(now == p.before || arrived(p), "half an object");
+                expect(now == p.before || !p.doomed, "an object of what was not to be trusted");
             }
             if (p.verified_file && (has_status ? !op.status[i] : !e)) verified_.push_back(p.to);
         }

@@ -9,9 +9,14 @@
 
 #include <unistd.h>
 
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+
 #include "support/lab_world.hpp"
 
 using namespace wye;
+namespace asio = boost::asio;
 
 namespace {
 
