@@ -24,4 +24,4 @@ fi
 # One page that needs nothing else.
 grep -q '</html>' "$scratch/report.html" || fail "the page is not whole"
 if grep -Eq '(src|href)="?https?:' "$scratch/report.html"; then fail "the page loads something"; fi
-if [ -n "$(find "$scratch/objects" -path '*/.wye*')" ]; then fail "scratch files are left in the store"; fi
+if [ -n "$(find "$scratch" -path '*/.wye*')" ]; then fail "scratch files are left in the store"; fi
