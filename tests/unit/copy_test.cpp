@@ -168,8 +168,9 @@ BOOST_AUTO_TEST_CASE(a_handle_used_from_another_thread_is_caught)
     flight f = start(w.dram.at(0, 1), w.vram.at(0, 1));
     std::thread{[&] {
         copy(w.dram.at(0, 1), w.vram.at(0, 1), r.token());
-        auto future = copy(std::span<const transfer>{batch}, asio::use_future);
-        thrown_by([&] { future.get(); });
+        // Not as an exception, which two threads would own: TSan does not see how libstdc++ counts its owners.
+        const auto error_of = [](error_code e, std::size_t) { return e; };
+        caught.push_back(copy(std::span<const transfer>{batch}, asio::use_future(error_of)).get());
         thrown_by([&] { (void)w.agent->measure(); });
         thrown_by([&] { (void)w.agent->explain(w.dram, w.vram); });
         thrown_by([&] { (void)w.bucket.object("o"); });
