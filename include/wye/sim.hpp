@@ -11,7 +11,6 @@
 #include <vector>
 
 #include <wye/agent.hpp>
-#include <wye/clock.hpp>
 #include <wye/driver.hpp>
 #include <wye/runtime.hpp>
 #include <wye/task.hpp>
@@ -135,9 +134,11 @@ private:
 
 /// The world, and its clock. On one thread. Agents and what is registered with them go before it does; coroutines
 /// that are still suspended then are destroyed.
-class world final : private virtual_clock {
+class world {
 public:
     explicit world(std::uint64_t seed = 1);
+    world(const world&) = delete;
+    world& operator=(const world&) = delete;
     ~world();
 
     host add_host(std::string name, const host_options& = {});
@@ -149,6 +150,7 @@ public:
     void end(agent&);
 
     void inject(fault);
+    void calm() noexcept; ///< no more faults
     void observe(observer*) noexcept; ///< one; null for none
     /// An object of bucket `name`, as "NAME/KEY"; null when there is none.
     std::shared_ptr<const stored_object> object(const std::string& key) const;
@@ -176,10 +178,6 @@ public:
     std::uint64_t events() const noexcept; ///< that have happened
 
 private:
-    friend struct detail::universe;
-    bool pass(time_point next) noexcept override;
-    std::size_t poll_all();
-
     std::unique_ptr<detail::universe> universe_;
 };
 
