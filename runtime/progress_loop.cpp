@@ -185,7 +185,8 @@ std::size_t progress_loop::pass(turn t)
     if (!timers_.empty()) n += fire_timers();
     ++passes_;
     if (!guest_ && (passes_ & ((n ? io_cadence_busy : io_cadence_idle) - 1)) == 0) n += io().poll();
-    return n;
+    // What ended without a driver (a copy of nothing, a stopped one) has queued its handler, which must not wait for a nap.
+    return n != 0 || !queued() ? n : 1;
 }
 
 std::size_t progress_loop::take_inbox() noexcept
