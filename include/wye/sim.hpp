@@ -146,7 +146,8 @@ public:
     /// Without a host it is on the first, which is made if there is none.
     agent& spawn(std::string name, agent_options = {});
     agent& spawn(std::string name, host, agent_options = {});
-    /// The end of an agent: what it has in flight is cancelled and drained, which takes virtual time.
+    /// The end of an agent and its runtime: what it has in flight is cancelled and drained, which takes virtual time,
+    /// and who waits for it is told.
     void end(agent&);
 
     void inject(fault);

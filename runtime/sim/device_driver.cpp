@@ -23,14 +23,18 @@ device_driver::~device_driver()
 
 void device_driver::enlist(segment& s, std::function<void(error_code)> done)
 {
-    if (strikes(fault_kind::registration)) return done({ENOMEM, boost::system::generic_category()});
+    refused_.erase(&s);
+    if (strikes(fault_kind::registration)) {
+        refused_.insert(&s);
+        return done({ENOMEM, boost::system::generic_category()});
+    }
     if (!enlisted_.insert(&s).second) complain("the same memory twice");
     done({});
 }
 
 void device_driver::dismiss(segment& s) noexcept
 {
-    if (enlisted_.erase(&s) != 1) complain("dismissed what was not enlisted");
+    if (enlisted_.erase(&s) + refused_.erase(&s) != 1) complain("dismissed what was not enlisted");
 }
 
 void device_driver::answer(std::function<void()> f)
@@ -52,7 +56,7 @@ void device_driver::inspect(const chunk& c)
     if (c.from.length > l.chunk_bytes) complain("a chunk larger than its largest");
     if (!carries(c.from, c.to)) complain("a pair of tiers that it does not carry");
     for (const slice* s : {&c.from, &c.to})
-        if (s->of->base && !enlisted_.contains(s->of)) complain("memory that it was not told of");
+        if (!knows(*s) && !refused_.contains(s->of)) complain("memory that it was not told of");
 }
 
 /// A queue that is full, or says so for a while.
@@ -74,7 +78,10 @@ void device_driver::go_wrong(loan& l) noexcept
     if (c.step == step::abandon) return; // there is no way for that to go wrong
     const bool moves = c.step == step::move && c.from.length != 0;
     hazard* h = nullptr;
-    if ((h = strikes(fault_kind::io_error))) {
+    if (!knows(c.from) || !knows(c.to)) { // staging is used all the same, and it is for the driver to say
+        l.error = {ENOMEM, boost::system::generic_category()};
+        l.goal = 0;
+    } else if ((h = strikes(fault_kind::io_error))) {
         l.error = io_error(EIO);
         l.goal = moves ? h->random.below(c.from.length + 1) : 0; // some of it may have arrived
     } else if (moves && c.from.length > 1 && !must_be_whole(c) && (h = strikes(fault_kind::shorten))) {

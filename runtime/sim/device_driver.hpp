@@ -75,6 +75,7 @@ protected:
 
 private:
     void inspect(const chunk&);
+    bool knows(const slice& s) const { return !s.of || !s.of->base || enlisted_.contains(s.of); }
     bool refuses() noexcept;
     void go_wrong(loan&) noexcept;
     time_point take_channel(const chunk&) noexcept;
@@ -89,7 +90,7 @@ private:
     std::vector<std::uint64_t> over_;
     std::vector<std::function<void()>> answers_;
     std::size_t answers_pending_ = 0;
-    std::set<const segment*> enlisted_;
+    std::set<const segment*> enlisted_, refused_;
     std::uint64_t last_id_ = 0;
     std::size_t held_bytes_ = 0;
     bool unflushed_ = false;

@@ -42,9 +42,10 @@ device* machine::find(std::string_view device_name) noexcept
 }
 
 party::party(universe& u, std::string name, machine& m, const agent_options& o)
-    : rt{runtime_options{.idle = {}, .clock = &u}}, it{rt, std::move(name), o}
+    : rt{runtime_options{.idle = {}, .clock = &u}}
 {
-    equip(it, m);
+    it.emplace(rt, std::move(name), o);
+    equip(*it, m);
 }
 
 universe::universe(std::uint64_t s) : seed{s}, random{s}

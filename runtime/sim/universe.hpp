@@ -50,7 +50,7 @@ struct hazard {
 struct party {
     party(universe&, std::string name, machine&, const agent_options&);
     wye::runtime rt;
-    wye::agent it;
+    std::optional<wye::agent> it;
 };
 
 /// What a world is made of, as its devices see it.

@@ -90,14 +90,17 @@ agent& world::spawn(std::string name, agent_options o)
 agent& world::spawn(std::string name, host on, agent_options o)
 {
     o.default_drivers = false;
-    return universe_->parties
-        .emplace_back(std::make_unique<detail::party>(*universe_, std::move(name), *on.machine_, o))
-        ->it;
+    auto p = std::make_unique<detail::party>(*universe_, std::move(name), *on.machine_, o);
+    return *universe_->parties.emplace_back(std::move(p))->it;
 }
 
 void world::end(agent& a)
 {
-    std::erase_if(universe_->parties, [&](const auto& p) { return &p->it == &a; });
+    auto& all = universe_->parties;
+    const auto gone = std::find_if(all.begin(), all.end(), [&](const auto& p) { return &*p->it == &a; });
+    (*gone)->it.reset();
+    settle(); // whoever waits is told, which takes the runtime
+    all.erase(gone);
 }
 
 void world::inject(fault f)
