@@ -118,7 +118,10 @@ std::size_t engine::pump(lane& l, turn t) noexcept
                     n += express(l, g, p, t);
                     continue;
                 }
-                if (!(made = cut_admitted(l, g, p))) continue;
+                if (!(made = cut_admitted(l, g, p))) {
+                    ++n; // it went on elsewhere, perhaps where this round has been already
+                    continue;
+                }
             }
         }
         if (!post(l, *made)) break;
