@@ -20,9 +20,6 @@ std::string describe(const plan& p)
     return p.doomed ? s + " (doomed: " + make_error_code(*p.doomed).message() + ")" : s;
 }
 
-/// The second hop of an empty object, which has no place.
-bool is_nothing(const chunk& c) { return c.step == step::move && c.from.length == 0; }
-
 bool stores(tier t) { return t == tier::file || t == tier::object; }
 
 } // namespace
@@ -80,7 +77,7 @@ void oracle::began(operation& op)
         p.op = &op;
         for (const slice& s : {p.from, p.to}) {
             if (s.tier() == tier::object) objects_[std::string{s.of->describe()}] = &p;
-            else if (p.length != 0) places_[{s.of, s.offset}] = &p;
+            else places_[{s.of, s.offset}] = &p;
             if (s.of->base) known_.insert(s.of);
         }
         if (const auto lane = lane_of(p); !lane.empty()) line_of(lane, p).waiting[index(op.options.priority)].insert(&p);
@@ -247,7 +244,7 @@ void oracle::check_turn(std::string_view device, const chunk& c, const plan& p)
 void oracle::submitted(std::string_view device, const chunk& c)
 {
     plan* const p = plan_of(c);
-    if (!p) return is_nothing(c) ? void() : fail("a chunk of no operation, at " + std::string{device});
+    if (!p) return fail("a chunk of no operation, at " + std::string{device});
     ++p->in_flight;
     if (c.step != step::move) return;
     const operation& op = *p->op;
@@ -270,7 +267,7 @@ void oracle::submitted(std::string_view device, const chunk& c)
 
 void oracle::moved(std::string_view device, const chunk& c, std::uint64_t, std::uint64_t)
 {
-    if (!plan_of(c) && !is_nothing(c)) fail("bytes moved after the end of their operation, by " + std::string{device});
+    if (!plan_of(c)) fail("bytes moved after the end of their operation, by " + std::string{device});
 }
 
 void oracle::flipped(std::string_view, const chunk& c, std::uint64_t)
@@ -281,7 +278,7 @@ void oracle::flipped(std::string_view, const chunk& c, std::uint64_t)
 void oracle::ended(std::string_view device, const chunk& c, const error_code& e, std::size_t n)
 {
     plan* const p = plan_of(c);
-    if (!p) return is_nothing(c) ? void() : fail("a chunk that outlives its operation, at " + std::string{device});
+    if (!p) return fail("a chunk that outlives its operation, at " + std::string{device});
     const bool counted = p->in_flight != 0; // what is moved at once never was
     p->in_flight -= counted;
     if (!e && n == 0 && c.step == step::move && c.from.length != 0) p->starved = true;

@@ -197,6 +197,7 @@ private:
 
     static task<> hear(performance& self, agent& a, operation& op)
     {
+        if (op.orphaned) co_return; // the agent went before we came to it
         const notification n = co_await a.notified(op.notify);
         self.oracle_.told(op, n.aborted);
     }
@@ -250,14 +251,14 @@ private:
         }
     }
 
-    static std::size_t depth(const limits& l, std::size_t piece, priority p)
+    std::size_t depth(const limits& l, std::size_t piece, priority p) const
     {
         std::size_t n = 1;
         const bool low = p == priority::background;
         while (n < l.window_chunks && n * piece < l.window_bytes &&
                (!low || (n * piece < l.background_chunks * l.chunk_bytes && n < std::max(1u, l.window_chunks / 2))))
             ++n;
-        return n;
+        return std::min(n, (scene_.area_bytes + piece - 1) / piece);
     }
 
     /// The windows and the staging can be filled as if nothing had happened.
