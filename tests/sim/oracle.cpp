@@ -143,14 +143,14 @@ bool oracle::fair(const operation& op, const plan& p, const error_code& e) const
 
 void oracle::judge_time(const operation& op, const error_code& e)
 {
-    if (!e && op.cancelled) expect(*op.cancelled == world_.now(), "a cancelled operation goes on to the end");
+    if (!e && op.cancelled) expect(world_.now() - *op.cancelled <= lateness || excused(), "a cancelled operation goes on to the end");
     if (!e && late(op))
         fail("a success " + std::to_string((world_.now() - op.due).count()) + " ns after the deadline of " +
              describe(op.plans.front()) + " and " + std::to_string(op.plans.size() - 1) + " more, given " +
              std::to_string(op.options.deadline.count()) + " ns");
 }
 
-bool oracle::late(const operation& op) const { return world_.now() - lateness > op.due && jumped_at_ != world_.now(); }
+bool oracle::late(const operation& op) const { return world_.now() - lateness > op.due && !excused(); }
 
 /// Objects change whole or not at all.
 void oracle::judge_object(const plan& p)

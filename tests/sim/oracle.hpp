@@ -66,6 +66,12 @@ public:
     void ended(operation&, const error_code&, std::size_t bytes);
     void told(operation&, bool aborted);
     void jumped() noexcept { jumped_at_ = world_.now(); }
+    /// While an agent is made to end, time passes and nobody else is polled.
+    void blocked(bool on) noexcept
+    {
+        blocked_ = on;
+        jumped();
+    }
 
     bool fine() const noexcept { return failure_.empty(); }
     const std::string& failure() const noexcept { return failure_; }
@@ -109,6 +115,7 @@ private:
     void judge_object(const plan&);
     void check_turn(std::string_view device, const chunk&, const plan&);
     void check_staging(const chunk&);
+    bool excused() const noexcept { return blocked_ || jumped_at_ == world_.now(); }
     bool late(const operation&) const;
     std::string_view lane_of(const plan&) const;
     line& line_of(std::string_view device, const plan& p)
@@ -127,6 +134,7 @@ private:
     std::map<std::string, line> lines_;
     std::map<segment_place, std::uint64_t> staging_in_use_; ///< until when
     duration jumped_at_{-1};
+    bool blocked_ = false;
     std::string failure_;
 };
 

@@ -94,8 +94,9 @@ private:
         if (!t.agent) return;
         for (operation& op : operations_)
             if (op.ends == 0 && op.tenant + 1 == tenants_.size()) op.orphaned = true;
+        oracle_.blocked(true);
         world_.end(*std::exchange(t.agent, nullptr));
-        oracle_.jumped(); // nobody was polled meanwhile
+        oracle_.blocked(false);
     }
 
     std::uint64_t some_length()
