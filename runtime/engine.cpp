@@ -91,6 +91,7 @@ driver& engine::add(std::unique_ptr<driver> d)
         l->by = d.get();
         l->limits = d->limits();
         l->rail = rail;
+        l->index = static_cast<std::uint32_t>(lanes_.size());
         lanes_.push_back(std::move(l));
     }
     drivers_.push_back(std::move(d));
@@ -187,9 +188,13 @@ void engine::drain() noexcept
         stop(op, loop_.shut() ? make_error_code(errc::shut_down)
                               : error_code{boost::asio::error::operation_aborted});
     }
-    while (active_ != 0) poll(turn{});
-    while (busy_drivers())
-        for (auto& d : drivers_) d->poll(turn{});
+    while (active_ != 0)
+        if (poll(turn{}) == 0) loop_.pass_time();
+    while (busy_drivers()) {
+        std::size_t n = 0;
+        for (auto& d : drivers_) n += d->poll(turn{});
+        if (n == 0) loop_.pass_time();
+    }
 }
 
 } // namespace detail

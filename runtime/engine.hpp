@@ -26,6 +26,7 @@ namespace wye::detail {
 struct lane {
     driver* by = nullptr;
     wye::limits limits;
+    std::uint32_t index = 0;             ///< in the agent's list
     std::uint32_t rail = 0;
     std::uint32_t chunks = 0;            ///< admitted to the window
     std::uint32_t background_chunks = 0;

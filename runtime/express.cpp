@@ -40,8 +40,8 @@ bool engine::plain(const extent& x) const noexcept
     x.held = true;
     ++x.from->in_flight;
     ++x.to->in_flight;
-    r.pair->busy.begin();
-    if (sampled(begun_, x.length)) op.began = stamp();
+    r.pair->busy.begin(loop_);
+    if (sampled(begun_, x.length)) op.began = loop_.stamp();
     const bool straight = op.alike && nobody_waits(*r.first, x);
     if (straight && moved_at_once(*r.first, op)) return finish(op);
     if (op.when != steady::time_point{}) loop_.timers().add(op);
@@ -134,11 +134,11 @@ bool engine::moved_at_once(lane& l, operation& op) noexcept
     if (x.length > l.limits.at_once_bytes) return false;
     op.moved = true; // in part, it may be
     if (!l.by->move_at_once(x.source(), x.target())) return false;
-    l.meter.busy.begin();
+    l.meter.busy.begin(loop_);
     l.meter.busy.end();
     ++l.meter.operations;
     l.meter.bytes += x.length;
-    if (op.began) l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
+    if (op.began) l.meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - op.began)});
     x.route->pair->bytes += x.length;
     x.at = phase::over;
     op.bytes = x.length;
@@ -181,7 +181,7 @@ bool engine::express_at_once(lane& l, operation& op) noexcept
 /// The rare one whose time is taken. Apart, so that the others need no registers saved for reading the clock.
 [[gnu::noinline]] void engine::landed_timed(piece& p) noexcept
 {
-    p.at->meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
+    p.at->meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - p.began)});
     p.began = 0;
     landed_simple(p);
 }

@@ -33,17 +33,18 @@ duration latency_histogram::quantile(double q) const noexcept
 
 void detail::engine::count(metrics& m) const
 {
+    const auto now = loop_.now();
     for (std::size_t from = 0; from < tier_count; ++from)
         for (std::size_t to = 0; to < tier_count; ++to) {
             const pair_meter& p = pairs_[from][to];
             if (p.operations == 0 && p.busy.in_flight() == 0) continue;
             m.pairs.push_back({static_cast<tier>(from), static_cast<tier>(to), p.bytes, p.operations, p.errors,
-                               p.busy.in_flight(), p.busy.total(), p.latency});
+                               p.busy.in_flight(), p.busy.total(now), p.latency});
         }
     for (const auto& l : lanes_) {
         const driver_meter& d = l->meter;
         m.drivers.push_back({std::string{l->by->name()}, d.bytes, d.operations, d.errors, d.retries, d.refusals,
-                             l->chunks, d.measured() ? d.bytes_per_second() : l->limits.bytes_per_second, d.latency});
+                             l->chunks, d.measured(now) ? d.bytes_per_second(now) : l->limits.bytes_per_second, d.latency});
     }
     m.operations = begun_;
     m.cancelled = cancelled_;

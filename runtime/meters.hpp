@@ -6,17 +6,19 @@
 
 #include <wye/metrics.hpp>
 
+#include "progress_loop.hpp"
+
 namespace wye::detail {
 
 using steady = std::chrono::steady_clock;
 
-/// Time with something in flight. The clock is read when work begins after a pause; the end of the pause before
+/// Time with something in flight, by the clock of a loop. The clock is read when work begins after a pause; the end of the pause before
 /// it is noticed when the loop finds nothing to do, off the hot path.
 class busy_meter {
 public:
-    void begin() noexcept
+    void begin(const progress_loop& l) noexcept
     {
-        if (in_flight_++ == 0 && since_ == steady::time_point{}) since_ = steady::now();
+        if (in_flight_++ == 0 && since_ == steady::time_point{}) since_ = l.now();
     }
     void end() noexcept { --in_flight_; }
     void idle(steady::time_point now) noexcept
@@ -26,9 +28,9 @@ public:
         since_ = {};
     }
     std::uint64_t in_flight() const noexcept { return in_flight_; }
-    duration total() const noexcept
+    duration total(steady::time_point now) const noexcept
     {
-        return since_ == steady::time_point{} ? total_ : total_ + (steady::now() - since_);
+        return since_ == steady::time_point{} ? total_ : total_ + (now - since_);
     }
 
 private:
@@ -49,10 +51,10 @@ struct driver_meter {
     latency_histogram latency;
 
     static constexpr std::uint64_t enough = 4 << 20; ///< bytes from which on a measured rate is believed
-    bool measured() const noexcept { return bytes >= enough && busy.total().count() > 0; }
-    double bytes_per_second() const noexcept
+    bool measured(steady::time_point now) const noexcept { return bytes >= enough && busy.total(now).count() > 0; }
+    double bytes_per_second(steady::time_point now) const noexcept
     {
-        return static_cast<double>(bytes) / std::chrono::duration<double>(busy.total()).count();
+        return static_cast<double>(bytes) / std::chrono::duration<double>(busy.total(now)).count();
     }
 };
 
@@ -60,11 +62,6 @@ struct driver_meter {
 constexpr bool sampled(std::uint64_t count, std::uint64_t bytes) noexcept
 {
     return bytes >= (64 << 10) || count % 64 == 0;
-}
-
-inline std::uint64_t stamp() noexcept
-{
-    return static_cast<std::uint64_t>(steady::now().time_since_epoch().count());
 }
 
 } // namespace wye::detail

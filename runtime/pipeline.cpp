@@ -216,7 +216,7 @@ void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
         else e = stop_error(*p.op);
     }
     ++l.meter.operations;
-    if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(stamp() - p.began)});
+    if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - p.began)});
     p.began = 0;
     leave(p);
     if (e.failed()) {

@@ -84,6 +84,7 @@ progress_loop::progress_loop(const runtime_options& o)
 {
     own_.reset(static_cast<own_context*>(&io()));
     keep_.emplace(own_->get_executor());
+    by_ = o.clock;
     guest_ = false;
 }
 
@@ -140,13 +141,12 @@ std::size_t progress_loop::run(clock::time_point until)
     while (!stopped()) {
         const std::size_t progress = pass(turn{});
         total += progress;
-        if (until != clock::time_point::max() && clock::now() >= until) break;
+        if (until != clock::time_point::max() && now() >= until) break;
         if (progress != 0) {
             last_progress_ = {};
             continue;
         }
-        if (nothing_left()) break;
-        wait(last_progress_, until);
+        if (nothing_left() || !wait(last_progress_, until)) break;
     }
     stopped_.store(false, std::memory_order_relaxed);
     return total;
@@ -157,7 +157,7 @@ poll_result progress_loop::poll(duration budget)
     bind_thread();
     const entered here{*this};
     const bool bounded = budget != duration::max();
-    const turn t = bounded ? turn{clock::now() + budget} : turn{};
+    const turn t = bounded ? turn{now() + budget, by_} : turn{};
     poll_result r;
     std::size_t progress = 0;
     do {
@@ -185,7 +185,8 @@ std::size_t progress_loop::pass(turn t)
     if (!timers_.empty()) n += fire_timers();
     ++passes_;
     if (!guest_ && (passes_ & ((n ? io_cadence_busy : io_cadence_idle) - 1)) == 0) n += io().poll();
-    return n;
+    // What ended without a driver (a copy of nothing, a stopped one) has queued its handler, which must not wait for a nap.
+    return n != 0 || !queued() ? n : 1;
 }
 
 std::size_t progress_loop::take_inbox() noexcept
@@ -222,7 +223,7 @@ std::size_t progress_loop::run_ready(turn t)
 
 std::size_t progress_loop::fire_timers() noexcept
 {
-    const auto time = clock::now();
+    const auto time = now();
     std::size_t n = 0;
     while (!timers_.empty() && timers_.front().when <= time) {
         timer& t = timers_.front();
@@ -233,17 +234,28 @@ std::size_t progress_loop::fire_timers() noexcept
     return n;
 }
 
-void progress_loop::wait(clock::time_point since, clock::time_point until)
+/// Between passes. False: nothing will ever come.
+bool progress_loop::wait(clock::time_point since, clock::time_point until)
+{
+    if (!by_) {
+        idle(since, until);
+        return true;
+    }
+    for (source* s : sources_) s->idle(now());
+    return by_->pass(std::min(until, next_timer()));
+}
+
+void progress_loop::idle(clock::time_point since, clock::time_point until)
 {
     const auto time = clock::now();
     for (source* s : sources_) s->idle(time);
     if (!anything_in_flight()) return sleep(until);
     const bool sleepable = all_have_descriptors();
     if (since == clock::time_point{}) since = last_progress_ = time;
-    const duration idle = time - since;
-    if (idle < idle_.spin && !(sleepable && several_out())) return __builtin_ia32_pause();
+    const duration quiet = time - since;
+    if (quiet < idle_.spin && !(sleepable && several_out())) return __builtin_ia32_pause();
     if (!sleepable) {
-        if (idle < idle_.spin + idle_.yield) ::sched_yield();
+        if (quiet < idle_.spin + idle_.yield) ::sched_yield();
         else std::this_thread::sleep_for(idle_.nap);
     } else if (arm()) {
         sleep(until);
@@ -283,7 +295,7 @@ void progress_loop::sleep(clock::time_point until)
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const bool something = queued() || inbox_.load(std::memory_order_acquire) || stopped() || nothing_left();
     if (!something) {
-        const auto next = timers_.empty() ? until : std::min(until, timers_.front().when);
+        const auto next = std::min(until, next_timer());
         if (next != clock::time_point::max()) waits_->await(next);
         io().run_one();
     }

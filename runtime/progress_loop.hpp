@@ -64,7 +64,17 @@ public:
     void add(source&);
     void remove(source&) noexcept;
     timer_heap& timers() noexcept { return timers_; }
-    clock::time_point now() const noexcept { return clock::now(); }
+    clock::time_point now() const noexcept { return by_ ? by_->now() : clock::now(); }
+    std::uint64_t stamp() const noexcept { return static_cast<std::uint64_t>(now().time_since_epoch().count()); }
+    clock::time_point next_timer() const noexcept
+    {
+        return timers_.empty() ? clock::time_point::max() : timers_.front().when;
+    }
+    /// For who polls in a circle: with a clock of its own, what is waited for comes only as time passes.
+    void pass_time() noexcept
+    {
+        if (by_) by_->pass(clock::time_point::max());
+    }
 
     /// Operations to be used again; the loop's, since an operation may outlive its agent.
     void keep(work_item& operation) noexcept
@@ -107,7 +117,8 @@ private:
     bool anything_in_flight() const noexcept;
     bool nothing_left() const noexcept;
     bool queued() const noexcept { return !batch_.empty() || !ready_.empty(); }
-    void wait(clock::time_point since, clock::time_point until);
+    bool wait(clock::time_point since, clock::time_point until);
+    void idle(clock::time_point since, clock::time_point until);
     bool all_have_descriptors() noexcept;
     bool arm() noexcept;
     bool several_out() const noexcept;
@@ -124,6 +135,7 @@ private:
     std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> keep_;
     std::unique_ptr<descriptor_waits> waits_;
     idle_policy idle_;
+    virtual_clock* by_ = nullptr; // instead of the system's clock
     boost::asio::detail::thread_info_base frames_; // where Asio recycles coroutine frames
     fifo<work_item> batch_; // what was ready when this pass began
     timer_heap timers_;

@@ -64,11 +64,11 @@ const route* engine::find_route(const segment& from, const segment& to)
 
 namespace {
 
-hop hop_of(const lane& l, tier from, tier to, bool& measured)
+hop hop_of(const lane& l, tier from, tier to, steady::time_point now, bool& measured)
 {
-    const bool known = l.meter.measured();
+    const bool known = l.meter.measured(now);
     measured = measured && known;
-    return {std::string{l.by->name()}, from, to, known ? l.meter.bytes_per_second() : l.limits.bytes_per_second,
+    return {std::string{l.by->name()}, from, to, known ? l.meter.bytes_per_second(now) : l.limits.bytes_per_second,
             l.limits.latency};
 }
 
@@ -85,8 +85,8 @@ route_plan engine::explain(const slice& from, const slice& to)
     route_plan plan;
     plan.measured = true;
     const tier middle = r.second ? tier::dram : to.tier();
-    plan.hops.push_back(hop_of(*r.first, from.tier(), middle, plan.measured));
-    if (r.second) plan.hops.push_back(hop_of(*r.second, middle, to.tier(), plan.measured));
+    plan.hops.push_back(hop_of(*r.first, from.tier(), middle, loop_.now(), plan.measured));
+    if (r.second) plan.hops.push_back(hop_of(*r.second, middle, to.tier(), loop_.now(), plan.measured));
 
     // Hops overlap: the slowest decides, and the first piece goes through all of them.
     const std::uint64_t bytes = from.length != slice::whole ? from.length : to.length != slice::whole ? to.length : 0;

@@ -152,8 +152,13 @@ runtime::~runtime()
 }
 
 std::size_t runtime::run() { return detail::full(*loop_).run(std::chrono::steady_clock::time_point::max()); }
-std::size_t runtime::run_for(duration d) { return detail::full(*loop_).run(std::chrono::steady_clock::now() + d); }
+std::size_t runtime::run_for(duration d)
+{
+    detail::progress_loop& l = detail::full(*loop_);
+    return l.run(l.now() + d);
+}
 poll_result runtime::poll(duration budget) { return detail::full(*loop_).poll(budget); }
+std::chrono::steady_clock::time_point runtime::next_timer() const noexcept { return detail::full(*loop_).next_timer(); }
 void runtime::stop() noexcept { detail::full(*loop_).stop(); }
 bool runtime::stopped() const noexcept { return detail::full(*loop_).stopped(); }
 asio::io_context& runtime::io() noexcept { return loop_->io(); }

@@ -40,7 +40,7 @@ std::size_t engine::choose(const lane& l) const noexcept
 void engine::admit(lane& l, piece& p) noexcept
 {
     p.at = &l;
-    if (l.chunks++ == 0) l.meter.busy.begin();
+    if (l.chunks++ == 0) l.meter.busy.begin(loop_);
     l.bytes += p.bytes;
     if (p.op->priority == priority::background) {
         ++l.background_chunks;
@@ -89,7 +89,7 @@ piece* engine::cut_admitted(lane& l, leg& g, std::size_t p) noexcept
 /// Gives a piece to the driver; false when it will not have it now.
 bool engine::post(lane& l, piece& p) noexcept
 {
-    if (sampled(++l.posts, p.bytes)) p.began = stamp();
+    if (sampled(++l.posts, p.bytes)) p.began = loop_.stamp();
     if (!l.by->submit(p)) {
         l.resumed.push_front(p);
         l.refused = true;
@@ -118,7 +118,10 @@ std::size_t engine::pump(lane& l, turn t) noexcept
                     n += express(l, g, p, t);
                     continue;
                 }
-                if (!(made = cut_admitted(l, g, p))) continue;
+                if (!(made = cut_admitted(l, g, p))) {
+                    ++n; // it went on elsewhere, perhaps where this round has been already
+                    continue;
+                }
             }
         }
         if (!post(l, *made)) break;

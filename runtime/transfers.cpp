@@ -154,7 +154,7 @@ void engine::hold(operation& op) noexcept
         x.held = true;
         ++x.from->in_flight;
         ++x.to->in_flight;
-        x.route->pair->busy.begin();
+        x.route->pair->busy.begin(loop_);
         if (op.alike) return;
     }
 }
@@ -216,7 +216,7 @@ void engine::line_up_apart(operation& op) noexcept
     const auto rank = [&](const extent& e) { return e.at == phase::over ? 2 : alone(e) ? 1 : 0; };
     const auto order = [&](const extent& a, const extent& b) {
         if (rank(a) != rank(b)) return rank(a) < rank(b);
-        if (rank(a) == 0 && lane_of(a) != lane_of(b)) return std::less<>{}(lane_of(a), lane_of(b));
+        if (rank(a) == 0 && lane_of(a) != lane_of(b)) return lane_of(a)->index < lane_of(b)->index;
         return a.index < b.index;
     };
     std::sort(x, x + op.count, order);
@@ -274,7 +274,7 @@ void engine::begin(operation& op) noexcept
             if (op.extents[i].at != phase::over && op.extents[i].length != slice::whole) bytes += op.extents[i].length;
         op.progress->begin(bytes);
     }
-    if (op.count > 1 || sampled(begun_, first->length)) op.began = stamp();
+    if (op.count > 1 || sampled(begun_, first->length)) op.began = loop_.stamp();
     if (op.when != steady::time_point{}) loop_.timers().add(op);
     hold(op);
     line_up(op);
@@ -385,7 +385,7 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
     op.hook::unlink();
     for (std::uint32_t i = 0; i < op.leg_count; ++i) leave_queue(op.legs[i]);
     if (op.armed()) loop_.timers().remove(op);
-    if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(stamp() - op.began)});
+    if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(loop_.stamp() - op.began)});
     if (op.alike && !op.error.failed()) let_go_alike(op);
     else let_go(op);
     if (op.error.failed()) {

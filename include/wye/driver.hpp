@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include <wye/clock.hpp>
 #include <wye/error.hpp>
 #include <wye/segment.hpp>
 #include <wye/units.hpp>
@@ -68,13 +69,14 @@ class turn {
 public:
     using clock = std::chrono::steady_clock;
     turn() = default; ///< without end
-    explicit turn(clock::time_point end) noexcept : end_{end} {}
+    explicit turn(clock::time_point end, const virtual_clock* by = nullptr) noexcept : end_{end}, by_{by} {}
     /// Reads the clock (80 ns on a virtual machine) when there is a budget.
-    bool over() const noexcept { return end_ != clock::time_point::max() && clock::now() >= end_; }
+    bool over() const noexcept { return end_ != clock::time_point::max() && (by_ ? by_->now() : clock::now()) >= end_; }
     bool bounded() const noexcept { return end_ != clock::time_point::max(); }
 
 private:
     clock::time_point end_ = clock::time_point::max();
+    const virtual_clock* by_ = nullptr;
 };
 
 /// What is known of an object without reading it.

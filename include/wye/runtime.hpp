@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 
@@ -18,6 +19,8 @@ class io_context;
 
 namespace wye {
 
+class virtual_clock;
+
 /// What the loop does when nothing is ready but something is in flight. While all of that has descriptors: with
 /// one piece out it polls without pause for `spin`, then sleeps in the kernel; with several it sleeps at once, since
 /// the device stays busy meanwhile. While some of it can only be polled: it spins, then for `yield` yields the
@@ -30,6 +33,7 @@ struct idle_policy {
 
 struct runtime_options {
     idle_policy idle;
+    virtual_clock* clock = nullptr; ///< to go by instead of the system's, for simulations; not for guests
 };
 
 /// What a call of `runtime::poll` found.
@@ -71,6 +75,8 @@ public:
     /// Never blocks. Works for about `budget`: copies and checksums that do not fit wait for the next call.
     /// Without a budget: one pass over everything that is ready.
     poll_result poll(duration budget = duration::max());
+    /// When the earliest of its timers (deadlines, sleeps) is due, for who calls `poll`; `max()` without any.
+    std::chrono::steady_clock::time_point next_timer() const noexcept;
     /// Makes `run` return soon. Any thread.
     void stop() noexcept;
     bool stopped() const noexcept;

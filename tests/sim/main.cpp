@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sweeps seeds: sim_test [--seeds N] [--first S] [--shard I/N] [--faults LIST] [--verbose]
+//
+// Each shard is a process of its own, so that a seed that crashes or spins is found out, too. The first seed that
+// fails is named with the fewest faults that still make it fail, and the command that replays it.
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "play.hpp"
+
+using namespace wye;
+using namespace wye::sweep;
+
+namespace {
+
+constexpr unsigned patience = 30;            // seconds of processor time for one seed
+constexpr std::uint64_t twice_every = 16;    // seeds that are run again, to see that they are the same
+
+struct settings {
+    std::uint64_t seeds = 200, first = 1, shard = 0, shards = 1;
+    std::string faults = "all";
+    bool verbose = false;
+    bool shrink = true;
+};
+
+/// What a child tells, however it ends.
+struct report {
+    std::uint64_t seed;
+    char failure[400];
+    std::uint64_t seeds, operations, succeeded, cancelled, missed, failed, bytes, events;
+    double virtual_seconds, processor_seconds;
+};
+
+[[noreturn]] void usage()
+{
+    std::fprintf(stderr, "sim_test [--seeds N] [--first S] [--shard I/N] [--faults all|none|0,2,...] [--verbose] [--no-shrink]\n");
+    std::exit(2);
+}
+
+std::uint64_t number(std::string_view s)
+{
+    std::uint64_t n = 0;
+    const auto [end, e] = std::from_chars(s.data(), s.data() + s.size(), n);
+    if (e != std::errc{} || end != s.data() + s.size()) usage();
+    return n;
+}
+
+settings parse(int argc, char** argv)
+{
+    settings s;
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view name = argv[i];
+        if (name == "--verbose") s.verbose = true;
+        else if (name == "--no-shrink") s.shrink = false;
+        else if (++i == argc) usage();
+        else if (name == "--seeds") s.seeds = number(argv[i]);
+        else if (name == "--first") s.first = number(argv[i]);
+        else if (name == "--faults") s.faults = argv[i];
+        else if (name == "--shard") {
+            const std::string_view v = argv[i];
+            const auto slash = v.find('/');
+            if (slash == v.npos) usage();
+            s.shard = number(v.substr(0, slash));
+            s.shards = number(v.substr(slash + 1));
+            if (s.shard >= s.shards) usage();
+        } else usage();
+    }
+    return s;
+}
+
+/// Only these faults of the scenario: "all", "none", or numbers.
+scenario staged(std::uint64_t seed, const std::string& faults)
+{
+    scenario s{seed};
+    if (faults == "all") return s;
+    const auto all = std::move(s.faults);
+    s.faults.clear();
+    for (std::size_t i = 0; i < all.size(); ++i)
+        if ((',' + faults + ',').find(',' + std::to_string(i) + ',') != std::string::npos) s.faults.push_back(all[i]);
+    return s;
+}
+
+double processor_seconds()
+{
+    rusage u{};
+    ::getrusage(RUSAGE_SELF, &u);
+    const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+    return seconds(u.ru_utime) + seconds(u.ru_stime);
+}
+
+/// Only so much for one seed.
+void wind_up()
+{
+    const itimerval t{{0, 0}, {patience, 0}};
+    ::setitimer(ITIMER_PROF, &t, nullptr);
+}
+
+void try_one(const settings& s, std::uint64_t seed, report& r)
+{
+    wind_up();
+    r.seed = seed;
+    const scenario scene = staged(seed, s.faults);
+    if (s.verbose) std::printf("%s", scene.describe().c_str());
+    verdict v = play(scene);
+    if (v.failure.empty() && seed % twice_every == 0 && play(scene).digest != v.digest) v.failure = "two runs of it differ";
+    r.operations += v.operations;
+    r.succeeded += v.succeeded;
+    r.cancelled += v.cancelled;
+    r.missed += v.missed;
+    r.failed += v.failed;
+    r.bytes += v.bytes;
+    r.events += v.events;
+    r.virtual_seconds += std::chrono::duration<double>(v.took).count();
+    ++r.seeds;
+    if (s.verbose) std::printf("  %zu operations, %llu events, %.3f s, digest %016llx\n", v.operations,
+                               static_cast<unsigned long long>(v.events), std::chrono::duration<double>(v.took).count(),
+                               static_cast<unsigned long long>(v.digest));
+    std::strncpy(r.failure, v.failure.c_str(), sizeof r.failure - 1);
+}
+
+/// In a process of its own; what it says of itself, or what it died of.
+void in_child(report& r, const std::function<void()>& work, rusage& used)
+{
+    std::fflush(nullptr);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        work();
+        r.processor_seconds = processor_seconds();
+        std::fflush(nullptr);
+        std::_Exit(0);
+    }
+    int status = 0;
+    ::wait4(child, &status, 0, &used);
+    if (!WIFSIGNALED(status) && WEXITSTATUS(status) == 0) return;
+    const bool spins = WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF;
+    if (spins) std::snprintf(r.failure, sizeof r.failure, "it spins: %u seconds of processor time", patience);
+    else std::snprintf(r.failure, sizeof r.failure, "it crashes: %s", WIFSIGNALED(status) ? ::strsignal(WTERMSIG(status)) : "exit");
+}
+
+bool still_fails(const settings& s, std::uint64_t seed, const std::string& faults, report& shared)
+{
+    settings one = s;
+    one.faults = faults;
+    one.verbose = false;
+    shared = {};
+    rusage used{};
+    in_child(shared, [&] { try_one(one, seed, shared); }, used);
+    return shared.failure[0] != 0;
+}
+
+/// The fewest faults that still fail: each is left out in turn, until none can be.
+std::string shrink(const settings& s, std::uint64_t seed, report& shared)
+{
+    std::set<std::size_t> kept;
+    for (std::size_t i = 0; i < scenario{seed}.faults.size(); ++i) kept.insert(i);
+    const auto list = [&](std::size_t without) {
+        std::string text;
+        for (const std::size_t i : kept)
+            if (i != without) text += (text.empty() ? "" : ",") + std::to_string(i);
+        return text.empty() ? std::string{"none"} : text;
+    };
+    constexpr std::size_t nothing = ~std::size_t{0};
+    for (bool fewer = true; std::exchange(fewer, false);)
+        for (const std::size_t i : kept)
+            if (still_fails(s, seed, list(i), shared)) {
+                kept.erase(i);
+                fewer = true;
+                break;
+            }
+    still_fails(s, seed, list(nothing), shared);
+    return list(nothing);
+}
+
+int tell_failure(const settings& s, const char* program, report& shared)
+{
+    const std::uint64_t seed = shared.seed;
+    std::printf("seed %llu fails: %s\n%s", static_cast<unsigned long long>(seed), shared.failure,
+                staged(seed, s.faults).describe().c_str());
+    if (s.shrink && s.faults == "all") {
+        const std::string faults = shrink(s, seed, shared);
+        std::printf("with faults %s only: %s\n", faults.c_str(), shared.failure);
+        std::printf("replay: %s --first %llu --seeds 1 --faults %s --verbose\n", program,
+                    static_cast<unsigned long long>(seed), faults.c_str());
+    }
+    std::printf("replay: %s --first %llu --seeds 1 --verbose\n", program, static_cast<unsigned long long>(seed));
+    return 1;
+}
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    const settings s = parse(argc, argv);
+    void* const page = ::mmap(nullptr, sizeof(report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    report& shared = *new (page) report{};
+    rusage used{};
+    in_child(shared, [&] {
+        for (std::uint64_t seed = s.first; seed < s.first + s.seeds && !shared.failure[0]; ++seed)
+            if (seed % s.shards == s.shard) try_one(s, seed, shared);
+    }, used);
+    if (shared.failure[0]) return tell_failure(s, argv[0], shared);
+    const report& r = shared;
+    const auto count = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
+    const double each = r.seeds ? r.processor_seconds / static_cast<double>(r.seeds) : 0;
+    std::printf("%llu seeds held: %llu operations (%llu well, %llu cancelled, %llu late, %llu failed), %.1f MiB, %llu events, "
+                "%.0f virtual s; %.4f processor s a seed, %ld MiB at most\n",
+                count(r.seeds), count(r.operations), count(r.succeeded), count(r.cancelled), count(r.missed), count(r.failed),
+                static_cast<double>(r.bytes) / 1048576, count(r.events), r.virtual_seconds, each, used.ru_maxrss / 1024);
+    return 0;
+}
