@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the arguments of `copy` to an operation, or to why there is none.
+
+#include <algorithm>
+
+#include <wye/copy.hpp>
+
+#include "engine.hpp"
+
+namespace wye::detail {
+
+namespace {
+
+engine* engine_of(const slice& a, const slice& b) noexcept
+{
+    if (a.of && a.of->engine) return a.of->engine;
+    return b.of ? b.of->engine : nullptr;
+}
+
+made refuse(engine* e, const error_code& why) noexcept
+{
+    return {nullptr, e ? &e->loop() : loop_of_this_thread(), why};
+}
+
+error_code unusable(engine* e) noexcept
+{
+    if (!e) return errc::invalid_slice;
+    if (!e->loop().here()) return errc::wrong_thread;
+    if (e->loop().shut()) return errc::shut_down;
+    return {};
+}
+
+bool is_whole_object(const slice& s) noexcept
+{
+    return s.length == slice::whole && s.of && is_object(*s.of);
+}
+
+/// An object named without a length is as long as the other side says. An empty slice is refused for what it is.
+void fit(extent& x, const slice& from, const slice& to) noexcept
+{
+    x.whole = is_whole_object(from);
+    x.failed = from.of && to.of && from.length != to.length && !x.whole && !is_whole_object(to);
+    if (from.length == slice::whole) x.length = to.length;
+}
+
+/// False when the two sides differ in length.
+bool fill(extent& place, const slice& from, const slice& to, std::size_t index) noexcept
+{
+    extent& x = *new (&place) extent;
+    x.from = from.of;
+    x.to = to.of;
+    x.from_offset = from.offset;
+    x.to_offset = to.offset;
+    x.length = from.length;
+    x.index = static_cast<std::uint32_t>(index);
+    if (from.length != to.length || from.length == slice::whole) fit(x, from, to);
+    return !x.failed;
+}
+
+/// What was filled, unless its sides differ and nobody could be told which.
+made filled(operation& op, bool fit) noexcept
+{
+    if (fit || op.status) return {&op, op.on, {}};
+    engine* const by = op.by;
+    op.free(&op);
+    return refuse(by, errc::length_mismatch);
+}
+
+} // namespace
+
+[[gnu::flatten]] made make_copy(const slice& from, const slice& to, const copy_options& o)
+{
+    engine* e = engine_of(from, to);
+    if (const error_code why = unusable(e)) return refuse(e, why);
+    operation& op = *e->make(1, o);
+    return filled(op, fill(op.one, from, to, 0));
+}
+
+made make_copy(std::span<const transfer> batch, const copy_options& o)
+{
+    if (batch.empty()) return refuse(nullptr, {});
+    engine* e = nullptr;
+    for (const transfer& t : batch)
+        if ((e = engine_of(t.from, t.to))) break;
+    if (const error_code why = unusable(e)) {
+        if (o.status.size() >= batch.size()) std::fill_n(o.status.begin(), batch.size(), why);
+        return refuse(e, why);
+    }
+    operation& op = *e->make(batch.size(), o);
+    bool fit = true;
+    for (std::size_t i = 0; i < batch.size(); ++i) fit &= fill(op.extents[i], batch[i].from, batch[i].to, i);
+    return filled(op, fit);
+}
+
+made make_copy(const selection& from, const selection& to, const copy_options& o)
+{
+    const std::size_t n = from.indices.size();
+    if (n == 0 && to.indices.empty()) return refuse(nullptr, {});
+    const auto within = [](const selection& s) {
+        return s.side && std::all_of(s.indices.begin(), s.indices.end(), [&](auto i) { return i < s.side->size(); });
+    };
+    engine* e = from.side && from.side->size() ? (*from.side)[0].of->engine : nullptr;
+    if (const error_code why = unusable(e)) return refuse(e, why);
+    if (n != to.indices.size()) return refuse(e, errc::length_mismatch);
+    if (!within(from) || !within(to)) return refuse(e, errc::out_of_range);
+    const auto source = [&](std::size_t i) -> const slice& { return (*from.side)[from.indices[i]]; };
+    const auto target = [&](std::size_t i) -> const slice& { return (*to.side)[to.indices[i]]; };
+    operation& op = *e->make(n, o);
+    bool fit = true;
+    for (std::size_t i = 0; i < n; ++i) fit &= fill(op.extents[i], source(i), target(i), i);
+    return filled(op, fit);
+}
+
+void begin_copy(pending* p) noexcept
+{
+    auto* op = static_cast<operation*>(p);
+    if (op->count == 1 && !op->verify && !op->status && !op->progress) op->by->begin_one(*op);
+    else op->by->begin(*op);
+}
+
+} // namespace wye::detail
