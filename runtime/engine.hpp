@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <wye/agent.hpp>
@@ -156,6 +157,7 @@ private:
     {
         l.unlink();
         staging_.forget(l);
+        pass_on(l);
     }
     void settle(operation&, extent&) noexcept;
     void close(operation&, extent&, error_code) noexcept;
@@ -206,6 +208,11 @@ private:
     piece* make_piece(operation&, extent&) noexcept;
     void free(piece&) noexcept;
     void staging_freed() noexcept;
+    /// It takes no buffer now: if it was woken for one, that is another's.
+    void pass_on(leg& l) noexcept
+    {
+        if (std::exchange(l.woken, false)) staging_freed();
+    }
     error_code verdict(operation&, extent&) noexcept;
 
     progress_loop& loop_;

@@ -80,6 +80,7 @@ struct leg : hook {
     std::uint32_t cursor = 0, end = 0; ///< extents not yet cut to the end
     std::uint32_t burst = 0;           ///< bytes since it last let others go first
     bool simple = false;               ///< straight over one hop, with nothing to open and nothing to sum
+    bool woken = false;                ///< for a staging buffer, which it has not come for
 };
 
 /// A copy under way. Its memory is the loop's, and its last moments (completion queued, handler called) need

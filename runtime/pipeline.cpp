@@ -82,7 +82,6 @@ piece* engine::cut(lane& l, leg& g) noexcept
     while (g.cursor != g.end && op.extents[g.cursor].at == phase::over) ++g.cursor;
     if (g.cursor == g.end) {
         leave_queue(g);
-        staging_freed(); // it may have been woken for a buffer
         return nullptr;
     }
     extent& x = op.extents[g.cursor];
@@ -92,7 +91,6 @@ piece* engine::cut(lane& l, leg& g) noexcept
     if (x.failed || (x.length == 0 && !is_object(*x.to))) { // nothing to move
         x.at = phase::moving;
         if (++g.cursor == g.end) leave_queue(g);
-        if (x.route->second) staging_freed();
         settle(op, x);
         return nullptr;
     }
@@ -343,7 +341,10 @@ void engine::drop(piece& p, error_code e) noexcept
 
 void engine::staging_freed() noexcept
 {
-    if (leg* g = staging_.next_waiting()) queue(*g);
+    leg* const g = staging_.next_waiting();
+    if (!g) return;
+    g->woken = true;
+    queue(*g);
 }
 
 /// What the checksums say at the end of an extent.

@@ -76,7 +76,9 @@ void engine::rotate(lane& l, leg& g, std::size_t p) noexcept
 /// first.
 piece* engine::cut_admitted(lane& l, leg& g, std::size_t p) noexcept
 {
+    const bool woken = std::exchange(g.woken, false);
     piece* made = cut(l, g);
+    if (woken && !(made && made->buffer >= 0)) staging_freed();
     if (!made) return nullptr;
     admit(l, *made);
     g.burst += static_cast<std::uint32_t>(made->bytes);

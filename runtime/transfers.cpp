@@ -288,10 +288,7 @@ void engine::stop(operation& op, error_code e) noexcept
     op.express = false;
     if (!op.error) op.error = e;
     if (e.category() == wye_category()) op.why = static_cast<errc>(e.value());
-    for (std::uint32_t i = 0; i < op.leg_count; ++i) {
-        leave_queue(op.legs[i]);
-        staging_freed(); // the leg may have been woken for a buffer that it takes no more
-    }
+    for (std::uint32_t i = 0; i < op.leg_count; ++i) leave_queue(op.legs[i]);
     ++op.left; // so that it is not finished, and freed, under this function
     sweep(op);
     for (std::uint32_t i = 0; i < op.count; ++i) {

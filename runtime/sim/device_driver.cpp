@@ -166,6 +166,7 @@ void device_driver::complete(std::uint64_t id)
         move(l, l.goal);
         if (stores() && l.moved != 0 && strikes(fault_kind::flip)) spoil(l);
         over_.push_back(id);
+        --device_.held; // whoever reaps it, and when
     }
 }
 
@@ -238,7 +239,6 @@ void device_driver::end(loan l)
 {
     chunk& c = *l.c;
     universe& u = machine_.in;
-    --device_.held;
     held_bytes_ -= c.step == step::move ? c.from.length : 0;
     if (l.error) give_up(l);
     else l.error = conclude(l);

@@ -73,14 +73,17 @@ std::string_view oracle::lane_of(const plan& p) const
 
 void oracle::began(operation& op)
 {
+    for (plan& p : op.plans) p.op = &op;
+    const bool straight = std::all_of(op.plans.begin(), op.plans.end(),
+                                      [&](const plan& p) { return lane_of(p) == lane_of(op.plans.front()); });
     for (plan& p : op.plans) {
-        p.op = &op;
         for (const slice& s : {p.from, p.to}) {
             if (s.tier() == tier::object) objects_[std::string{s.of->describe()}] = &p;
             else places_[{s.of, s.offset}] = &p;
             if (s.of->base) known_.insert(s.of);
         }
-        if (const auto lane = lane_of(p); !lane.empty()) line_of(lane, p).waiting[index(op.options.priority)].insert(&p);
+        // One that queues behind another's buffer or session has no turn yet.
+        if (const auto lane = lane_of(p); straight && !lane.empty()) line_of(lane, p).waiting[index(op.options.priority)].insert(&p);
     }
     if (op.options.deadline.count() == 0) return;
     op.due = world_.now() + op.options.deadline;
