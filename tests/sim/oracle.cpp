@@ -15,7 +15,7 @@ constexpr std::uint64_t background_floor = 15; // pieces of others to one of its
 
 std::string describe(const plan& p)
 {
-    std::string s = std::to_string(p.length) + " bytes from " + std::string{name_of(p.from.of ? p.from.tier() : tier::dram)} +
+    std::string s = std::to_string(p.length) + " bytes from " + std::string{name_of(p.from_tier)} +
                     " at " + std::to_string(p.from.offset) + " to " + (p.key.empty() ? std::to_string(p.to.offset) : p.key);
     return p.doomed ? s + " (doomed: " + make_error_code(*p.doomed).message() + ")" : s;
 }
@@ -61,7 +61,7 @@ plan* oracle::plan_of(const chunk& c) const
 /// The device of a plan that goes over one hop; none for those that are staged, summed, or in sessions.
 std::string_view oracle::lane_of(const plan& p) const
 {
-    const tier a = p.from.tier(), b = p.to.tier();
+    const tier a = p.from_tier, b = p.to_tier;
     if (p.op->options.verify || a == tier::object || b == tier::object || p.length == 0) return {};
     if (a == tier::dram && b == tier::dram) return "memory";
     if (a <= tier::vram && b <= tier::vram) return "gpu";
@@ -73,7 +73,11 @@ std::string_view oracle::lane_of(const plan& p) const
 
 void oracle::began(operation& op)
 {
-    for (plan& p : op.plans) p.op = &op;
+    for (plan& p : op.plans) {
+        p.op = &op;
+        p.from_tier = p.from.tier();
+        p.to_tier = p.to.tier();
+    }
     const bool straight = std::all_of(op.plans.begin(), op.plans.end(),
                                       [&](const plan& p) { return lane_of(p) == lane_of(op.plans.front()); });
     for (plan& p : op.plans) {
@@ -128,7 +132,7 @@ bool oracle::arrived(const plan& p) const
     if (!std::equal(p.expected.begin(), p.expected.end(), now->begin() + static_cast<std::ptrdiff_t>(at)))
         for (std::uint64_t i = 0; i < p.expected.size(); ++i) wrong += (*now)[at + i] != p.expected[i];
     // Under `verify` what was read from a store has been checked, and only what came after that may be wrong.
-    const bool checked = p.op->options.verify && stores(p.from.tier());
+    const bool checked = p.op->options.verify && stores(p.from_tier);
     return wrong <= p.flips_written + (checked ? 0 : p.flips_read);
 }
 

@@ -23,7 +23,8 @@ struct operation;
 /// One transfer of an operation, and what is known of it.
 struct plan {
     operation* op = nullptr;
-    slice from, to;
+    slice from, to;              ///< whose segments, where they are objects, may be gone when the operation ends
+    tier from_tier{}, to_tier{};
     std::uint64_t length = 0;
     bytes expected;              ///< what the target holds if all goes well
     std::optional<errc> doomed;  ///< it cannot go well
