@@ -301,12 +301,18 @@ void engine::stop(operation& op, error_code e) noexcept
     if (--op.left == 0) finish(op);
 }
 
-/// Takes pieces that no driver has out of the queues.
+/// Takes pieces that no driver has out of the queues. Sessions must end all the same, but none in a commit.
 void engine::sweep(operation& op) noexcept
 {
     const auto from = [&](fifo<piece>& queue) {
         fifo<piece> kept, dropped;
-        while (piece* p = queue.pop()) (p->op == &op && p->stage != stage::session ? dropped : kept).push(*p);
+        while (piece* p = queue.pop()) {
+            if (p->op == &op && p->step == step::commit) {
+                p->step = step::abandon;
+                p->of->failed = true;
+            }
+            (p->op == &op && p->stage != stage::session ? dropped : kept).push(*p);
+        }
         queue = kept;
         while (piece* p = dropped.pop()) drop(*p, stop_error(op));
     };
