@@ -253,8 +253,9 @@ void oracle::submitted(std::string_view device, const chunk& c)
     plan* const p = plan_of(c);
     if (!p) return fail("a chunk of no operation, at " + std::string{device});
     ++p->in_flight;
-    if (c.step != step::move) return;
     const operation& op = *p->op;
+    if (op.cancelled && c.step == step::commit) fail("committed after it was cancelled: " + describe(*p));
+    if (c.step != step::move) return;
     if (op.cancelled) fail("posted after it was cancelled: " + describe(*p));
     if (late(op)) fail("posted after its deadline: " + describe(*p));
     if (op.plans.size() == 1 && op.ends) fail("posted after its end: " + describe(*p));
