@@ -10,6 +10,7 @@ namespace wye::sweep {
 namespace {
 
 constexpr int most_tries = 1000; // to register memory that is refused now and then
+constexpr auto between_tries = std::chrono::microseconds{10};
 
 bytes pattern(std::size_t n, std::uint64_t seed)
 {
@@ -48,6 +49,7 @@ task<> tenant::open()
         bytes& b = area_[k].own;
         const memory m{area_[k].tier, b.data(), b.size(), k == 2 ? 1 : 0};
         for (int tries = 0; !regions_[k]; ++tries) {
+            if (tries != 0) co_await agent->runtime().sleep(between_tries); // a burst of refusals passes with time
             try {
                 regions_[k] = co_await agent->register_memory(m);
             } catch (const system_error& e) {
