@@ -58,6 +58,8 @@ struct limits {
     std::uint32_t window_chunks = 64;         ///< pieces in flight per rail
     std::size_t window_bytes = 16_MiB;        ///< bytes in flight per rail; one piece is always admitted
     std::uint32_t background_chunks = 4;      ///< of which background work may hold so many
+    std::size_t spread_bytes = 128_KiB;       ///< with several rails: what is left is not shared out in smaller pieces,
+                                              ///< so that a transfer of so much rides one rail
     std::size_t at_once_bytes = 0;            ///< up to which `driver::move_at_once` is worth asking
     duration latency = std::chrono::microseconds{1}; ///< nominal, of one piece
     double bytes_per_second = 4e9;            ///< nominal, of one rail
@@ -121,7 +123,15 @@ public:
     /// Short, stable, lower case: "host", "file". Metrics and messages use it.
     virtual std::string_view name() const noexcept = 0;
     virtual wye::limits limits() const noexcept { return {}; }
-    virtual std::uint32_t rails() const noexcept { return 1; }
+    virtual std::uint32_t rails() const noexcept { return 1; } ///< at most 64
+    /// With several rails: windows and nominal rates of each. How pieces are cut is for `limits` to say.
+    virtual wye::limits rail_limits(std::uint32_t /*rail*/) const noexcept { return limits(); }
+    /// With several rails: bits of those that may carry from the one to the other (near the GPU, known to the peer).
+    /// Remembered, as `carries` is.
+    virtual std::uint64_t rails_between(const slice& /*from*/, const slice& /*to*/) const noexcept
+    {
+        return ~std::uint64_t{0};
+    }
 
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
     /// `segment::home`, since the answer is remembered.

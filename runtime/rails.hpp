@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include <wye/driver.hpp>
+
+#include "meters.hpp"
+#include "operation.hpp"
+
+namespace wye::detail {
+
+struct port;
+
+inline constexpr std::size_t urgent = 0, background = 2; // as indices
+/// A sixteenth of the bytes is background's, whatever else wants to go.
+inline constexpr std::uint64_t background_share = 15;
+
+/// What a rail's rate is learned from: bytes that landed while it had something to do, and the time that took.
+struct pace {
+    std::uint64_t since = 0;  ///< nanoseconds
+    std::uint64_t bytes = 0;  ///< landed since
+    std::uint64_t latest = 0; ///< when its rate was last learned, or let drift
+    bool from_rest = false;   ///< nothing was under way at `since`: the first piece's latency is part of the time
+    bool known = false;
+};
+
+/// One rail of one driver: its window, and what it has in flight.
+struct lane {
+    driver* by = nullptr;
+    port* of = nullptr;
+    wye::limits limits;
+    std::uint32_t rail = 0;
+    bool one_of_many = false;
+    bool refused = false;                ///< until the next reap, or as long as the driver has any
+    std::uint32_t chunks = 0;            ///< admitted to the window
+    std::uint32_t background_chunks = 0;
+    std::size_t bytes = 0, background_bytes = 0;
+    std::uint32_t out = 0;               ///< pieces that the driver has
+    std::uint64_t posts = 0;
+    fifo<piece> resumed;                 ///< in the window already, to be posted (again)
+    driver_meter meter;
+    pace paced;
+};
+
+/// What waits for a driver: for any of the rails that may carry it.
+struct line {
+    port* of = nullptr;
+    lane* only = nullptr;                ///< of a driver with one rail
+    wye::limits limits;
+    std::uint32_t index = 0;             ///< in the agent's list
+    std::uint32_t spread = 1;            ///< pieces that what is left is cut into at least
+    std::size_t straight_bytes = 0;      ///< up to which a transfer goes in one piece
+    std::uint64_t rails = 1;             ///< bits of those that may carry it
+    std::uint64_t owed = 0;              ///< bytes that went before waiting background work
+    std::uint64_t burst = 0;             ///< bytes since it last let other lines go first
+    fifo<piece> ready[priority_count];   ///< second hops and sessions
+    list<leg> legs[priority_count];      ///< operations to cut from
+
+    /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a bit
+    /// that is set is a hint, and one that is not is a fact.
+    mutable std::uint8_t asked = 0;
+
+    void wait(leg& g, std::size_t p) noexcept
+    {
+        legs[p].push_back(g);
+        asked |= static_cast<std::uint8_t>(1u << p);
+    }
+    void wait(piece& made, std::size_t p) noexcept
+    {
+        ready[p].push(made);
+        asked |= static_cast<std::uint8_t>(1u << p);
+    }
+    bool waiting(std::size_t p) const noexcept
+    {
+        if (!(asked & (1u << p))) return false;
+        if (!ready[p].empty() || !legs[p].empty()) return true;
+        asked &= static_cast<std::uint8_t>(~(1u << p));
+        return false;
+    }
+};
+
+/// What a piece would take on one rail. Choosing looks at all rails, so this lies together, apart from the lanes.
+struct forecast {
+    double bytes = 0;         ///< in flight
+    double ns_per_byte = 0;
+    double latency_ns = 0;
+    double of(double more) const noexcept { return (bytes + more) * ns_per_byte + latency_ns; }
+};
+
+/// A driver as the scheduler sees it: its rails, and what waits for them.
+struct port {
+    static constexpr std::uint32_t most_rails = 64;
+
+    port(driver&, std::uint64_t now);
+
+    bool many() const noexcept { return lanes.size() != 1; }
+    bool holds_any() const noexcept { return many() ? working != 0 : lanes.front().chunks != 0; }
+    /// The rail, of these, that would be done first with so many bytes more; null when there is none.
+    lane* soonest(std::uint64_t rails, std::uint64_t bytes) noexcept;
+    /// The line of what these rails may carry.
+    line& line_of(std::uint64_t rails, std::uint32_t index);
+    std::uint64_t every_rail() const noexcept { return ~std::uint64_t{0} >> (most_rails - lanes.size()); }
+    /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow for ever.
+    void drift(std::uint64_t now) noexcept;
+
+    driver* by;
+    bool posted = false;                 ///< since the last flush
+    bool again = false;                  ///< some lane may have something resumed
+    std::uint64_t usable = 0;            ///< bits of rails that are not given up
+    std::uint64_t working = 0;           ///< bits of rails with something in flight
+    std::uint64_t now = 0;               ///< nanoseconds, of the latest look at the clock
+    std::uint64_t drifted = 0;
+    std::uint32_t next_rail = 0;         ///< of equals, whose turn it is
+    std::size_t next_line = 0;
+    std::vector<forecast> forecasts;     ///< by rail
+    std::vector<lane> lanes;             ///< by rail
+    std::vector<std::unique_ptr<line>> lines;
+};
+
+inline lane* port::soonest(std::uint64_t rails, std::uint64_t bytes) noexcept
+{
+    const double more = static_cast<double>(bytes);
+    double best = std::numeric_limits<double>::infinity();
+    std::uint32_t found = most_rails;
+    for (std::uint64_t left = std::rotr(rails & usable, static_cast<int>(next_rail)); left; left &= left - 1) {
+        const std::uint32_t r = (static_cast<std::uint32_t>(std::countr_zero(left)) + next_rail) % most_rails;
+        const double end = forecasts[r].of(more);
+        if (end >= best) continue;
+        best = end;
+        found = r;
+    }
+    return found == most_rails ? nullptr : &lanes[found];
+}
+
+} // namespace wye::detail
