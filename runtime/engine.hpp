@@ -94,6 +94,7 @@ private:
         wye::tier tier;
         std::int32_t device;
         driver* home;
+        std::uint32_t peer;
     };
     std::uint32_t kind_of(const segment&);
     const route* learn_route(const segment& from, const segment& to);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rails pull: the next piece goes to the rail that would be done with it first, by what it has in flight and the rate
-// that it was seen to have. If that one has no room the piece waits, rather than ride a slower one.
+// that it was seen to have. If that one has no room, a slower one may have the piece if it would be done with it before
+// all that waits is done; else the piece waits.
 
 #include <algorithm>
 
@@ -53,6 +54,18 @@ line& port::line_of(std::uint64_t rails, std::uint32_t index)
     return w;
 }
 
+double port::horizon(std::uint64_t rails, double more) const noexcept
+{
+    double rate = 0, latency = 0;
+    for (std::uint64_t left = rails; left; left &= left - 1) {
+        const forecast& f = forecasts[static_cast<std::size_t>(std::countr_zero(left))];
+        more += f.bytes;
+        rate += 1 / f.ns_per_byte;
+        latency = std::max(latency, f.latency_ns);
+    }
+    return more / rate + latency;
+}
+
 void port::drift(std::uint64_t at) noexcept
 {
     if (at - drifted < drift_every) return;
@@ -69,8 +82,9 @@ void port::drift(std::uint64_t at) noexcept
 {
     port& d = *l.of;
     d.forecasts[l.rail].bytes += static_cast<double>(p.bytes);
+    if (!room(l, urgent)) d.full |= l.bit();
     if (l.chunks != 1) return;
-    d.working |= std::uint64_t{1} << l.rail;
+    d.working |= l.bit();
     l.paced.since = d.now;
     l.paced.bytes = 0;
     l.paced.from_rest = true;
@@ -83,7 +97,8 @@ void port::drift(std::uint64_t at) noexcept
     pace& s = l.paced;
     const bool rests = l.chunks == 0;
     f.bytes = rests ? 0 : f.bytes - static_cast<double>(p.bytes);
-    if (rests) d.working &= ~(std::uint64_t{1} << l.rail);
+    if (rests) d.working &= ~l.bit();
+    if (!l.refused && room(l, urgent)) d.full &= ~l.bit();
     s.bytes += landed;
     if (s.bytes < (rests ? l.limits.spread_bytes : 2 * l.limits.chunk_bytes)) return;
 
@@ -96,18 +111,29 @@ void port::drift(std::uint64_t at) noexcept
     s = {d.now, 0, d.now, false, true};
 }
 
-/// The rail for the next piece of this line at this priority; null when it has no room, or there is none.
+/// The rail for the next piece of this line at this priority; null when there is none now.
 lane* engine::fit(line& w, std::size_t p) noexcept
 {
-    std::uint64_t bytes = 0;
+    port& d = *w.of;
+    double bytes = 0, rest = 0; // of the piece; and of what waits with it
     if (const piece* waits = w.ready[p].front()) {
-        bytes = waits->bytes;
+        bytes = static_cast<double>(waits->bytes);
     } else {
         const leg& g = w.legs[p].front();
-        if (g.cursor != g.end) bytes = piece_size(w, g.op->extents[g.cursor]);
+        if (g.cursor != g.end) {
+            const extent& x = g.op->extents[g.cursor];
+            bytes = static_cast<double>(piece_size(w, x));
+            rest = static_cast<double>(x.length - x.cut) + static_cast<double>(x.length) * (g.end - g.cursor - 1);
+        }
     }
-    lane* const l = w.of->soonest(w.rails, bytes);
-    return l && !l->refused && room(*l, p) ? l : nullptr;
+    const std::uint64_t rails = w.rails & d.usable;
+    std::uint32_t r = d.soonest(rails, bytes);
+    if (r == port::most_rails) return nullptr;
+    if (d.full >> r & 1) {
+        r = d.soonest(rails & ~d.full, bytes);
+        if (r == port::most_rails || d.forecasts[r].of(bytes) > d.horizon(rails, rest)) return nullptr;
+    }
+    return room(d.lanes[r], p) ? &d.lanes[r] : nullptr;
 }
 
 /// As `choose` does for one rail.
@@ -216,8 +242,11 @@ std::size_t engine::poll_rails(port& d, turn t) noexcept
     }
     if (d.working == 0 && !d.by->busy()) return n;
     const std::size_t reaped = d.by->poll(t);
-    for (lane& l : d.lanes)
-        if (reaped || l.out == 0) l.refused = false;
+    for (lane& l : d.lanes) {
+        if (!l.refused || (!reaped && l.out != 0)) continue;
+        l.refused = false;
+        if (room(l, urgent)) d.full &= ~l.bit();
+    }
     return n + reaped;
 }
 

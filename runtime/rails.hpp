@@ -46,6 +46,8 @@ struct lane {
     fifo<piece> resumed;                 ///< in the window already, to be posted (again)
     driver_meter meter;
     pace paced;
+
+    std::uint64_t bit() const noexcept { return std::uint64_t{1} << rail; }
 };
 
 /// What waits for a driver: for any of the rails that may carry it.
@@ -101,8 +103,10 @@ struct port {
 
     bool many() const noexcept { return lanes.size() != 1; }
     bool holds_any() const noexcept { return many() ? working != 0 : lanes.front().chunks != 0; }
-    /// The rail, of these, that would be done first with so many bytes more; null when there is none.
-    lane* soonest(std::uint64_t rails, std::uint64_t bytes) noexcept;
+    /// The rail, of these, that would be done first with so many bytes more, or `most_rails` when there is none.
+    std::uint32_t soonest(std::uint64_t rails, double more) const noexcept;
+    /// When all these rails would be done with so many bytes more, shared out well.
+    double horizon(std::uint64_t rails, double more) const noexcept;
     /// The line of what these rails may carry.
     line& line_of(std::uint64_t rails, std::uint32_t index);
     std::uint64_t every_rail() const noexcept { return ~std::uint64_t{0} >> (most_rails - lanes.size()); }
@@ -113,6 +117,7 @@ struct port {
     bool posted = false;                 ///< since the last flush
     bool again = false;                  ///< some lane may have something resumed
     std::uint64_t usable = 0;            ///< bits of rails that are not given up
+    std::uint64_t full = 0;              ///< bits of rails whose window is, or that refused the latest
     std::uint64_t working = 0;           ///< bits of rails with something in flight
     std::uint64_t now = 0;               ///< nanoseconds, of the latest look at the clock
     std::uint64_t drifted = 0;
@@ -123,19 +128,19 @@ struct port {
     std::vector<std::unique_ptr<line>> lines;
 };
 
-inline lane* port::soonest(std::uint64_t rails, std::uint64_t bytes) noexcept
+inline std::uint32_t port::soonest(std::uint64_t rails, double more) const noexcept
 {
-    const double more = static_cast<double>(bytes);
     double best = std::numeric_limits<double>::infinity();
     std::uint32_t found = most_rails;
-    for (std::uint64_t left = std::rotr(rails & usable, static_cast<int>(next_rail)); left; left &= left - 1) {
+    // Of equals the first one after the last, so that all have their turn.
+    for (std::uint64_t left = std::rotr(rails, static_cast<int>(next_rail)); left; left &= left - 1) {
         const std::uint32_t r = (static_cast<std::uint32_t>(std::countr_zero(left)) + next_rail) % most_rails;
         const double end = forecasts[r].of(more);
         if (end >= best) continue;
         best = end;
         found = r;
     }
-    return found == most_rails ? nullptr : &lanes[found];
+    return found;
 }
 
 } // namespace wye::detail

@@ -95,6 +95,7 @@ bool engine::post(lane& l, piece& p) noexcept
     if (!l.by->submit(p)) {
         l.resumed.push_front(p);
         l.of->again = l.refused = true;
+        l.of->full |= l.bit();
         ++l.meter.refusals;
         return false;
     }

@@ -319,7 +319,9 @@ void engine::sweep(operation& op) noexcept
     for (auto& d : ports_) {
         for (lane& l : d->lanes) {
             from(l.resumed);
-            if (l.out == 0) l.refused = false; // what was refused may be gone, and then no reap will come
+            if (l.out != 0 || !l.refused) continue;
+            l.refused = false; // what was refused may be gone, and then no reap will come
+            d->full &= ~l.bit();
         }
         for (auto& w : d->lines)
             for (auto& queue : w->ready) from(queue);

@@ -114,8 +114,8 @@ public:
 ///
 /// Every call is made on the runtime's thread, and none may block, the destructor excepted: it ends what
 /// it started (helper threads, kernel work) before it returns. A driver is destroyed only when no chunk is
-/// out on loan. Callbacks given to `enlist`, `open_file`, `sync` and `open_store` are called exactly once,
-/// at once or from `poll`.
+/// out on loan. Callbacks given to `enlist`, `open_file`, `sync`, `open_store`, `fence` and `open` are called exactly
+/// once, at once or from `poll`.
 class driver {
 public:
     virtual ~driver() = default;
@@ -134,7 +134,7 @@ public:
     }
 
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
-    /// `segment::home`, since the answer is remembered.
+    /// `segment::home` and `peer`, since the answer is remembered.
     virtual bool carries(const slice& from, const slice& to) const noexcept = 0;
 
     /// Moves a little (`limits::at_once_bytes`) here and now, if that takes microseconds and cannot wait for
@@ -157,6 +157,17 @@ public:
     virtual int wait_handle() const noexcept { return -1; }
     /// Before the loop sleeps on `wait_handle()`. False: something is there already, poll instead.
     virtual bool arm() noexcept { return true; }
+
+    /// Whether rails may be lost, and are worth watching: silence, too, is then taken for a loss. A chunk that ends in
+    /// `errc::rail_lost` did not fail, its rail did; its bytes may still be on their way, and it is sent again over
+    /// another rail.
+    virtual bool may_lose_rails() const noexcept { return false; }
+    /// Closes what the rail posts through and flushes it, asynchronously. When `fenced` is called, every chunk that
+    /// the rail had has ended (in `errc::rail_lost`, if it did not arrive), and nothing that was ever posted on it
+    /// touches memory any more. Nothing is submitted to it until it is open again.
+    virtual void fence(std::uint32_t /*rail*/, std::function<void()> fenced) { fenced(); }
+    /// Opens a fenced rail again, and finds out whether it carries anything; asked again later if not.
+    virtual void open(std::uint32_t /*rail*/, std::function<void(error_code)> opened) { opened({}); }
 
     /// Memory is registered or leaves. Slow work goes to a helper thread; `done` then comes from `poll`.
     virtual void enlist(segment&, std::function<void(error_code)> done) { done({}); }

@@ -260,16 +260,16 @@ inline void device::inspect(const chunk& c)
     if (c.rail >= options_.rails) return say("a rail that it does not have");
     for (const loan& other : loans_)
         if (other.c == &c) say("a chunk that it has already");
-    std::size_t chunks = 0, bytes = 0; // that the rail has
+    std::size_t chunks = 0, held = 0; // of the rail
     for (const loan& other : loans_) {
         if (other.c->rail != c.rail) continue;
         ++chunks;
-        bytes += other.c->step == step::move ? other.c->from.length : 0;
+        held += other.c->step == step::move ? other.c->from.length : 0;
     }
     if (chunks >= l.window_chunks) say("more chunks than its window");
     if (c.step != step::move) return;
     // What is admitted last may reach over the edge, and need not be submitted last.
-    if (chunks && bytes + c.from.length >= l.window_bytes + l.chunk_bytes) say("more bytes than its window");
+    if (chunks && held + c.from.length >= l.window_bytes + l.chunk_bytes) say("more bytes than its window");
     if (options_.rails > 1 && !(options_.rails_between(c.from.tier(), c.to.tier()) >> c.rail & 1))
         say("a rail that may not carry it");
     if (c.from.length != c.to.length) say("sides of different length");
