@@ -25,6 +25,11 @@ void driver::open_store(std::string, wye::access, std::function<void(error_code,
     done(errc::not_supported, nullptr);
 }
 
+void driver::lost(std::uint32_t rail) noexcept
+{
+    if (engine_) engine_->lose(*this, rail);
+}
+
 void chunk::done(error_code error, std::size_t bytes) noexcept
 {
     auto& p = static_cast<detail::piece&>(*this);
@@ -58,7 +63,7 @@ void segment_handle::reset() noexcept
 }
 
 engine::engine(progress_loop& l, std::string name, const agent_options& o)
-    : loop_{l}, name_{std::move(name)}, staging_{o.staging_bytes, o.staging_piece}, notifications_{l}
+    : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece}, notifications_{l}
 {
     loop_.add(*this);
 }
@@ -67,6 +72,7 @@ engine::~engine()
 {
     drain();
     loop_.remove(*this);
+    for (auto& d : ports_) loop_.timers().remove(*d);
     while (!segments_.empty()) {
         segment& s = *segments_.back();
         dismiss(s);
@@ -86,8 +92,9 @@ driver& engine::add(std::unique_ptr<driver> d)
 {
     if (drivers_.size() == segment::most_drivers) throw system_error(errc::not_supported, "too many drivers");
     d->id_ = drivers_.size();
+    d->engine_ = this;
     if (d->rails() > port::most_rails) throw system_error(errc::not_supported, "too many rails");
-    port& made = *ports_.emplace_back(std::make_unique<port>(*d, loop_.stamp()));
+    port& made = *ports_.emplace_back(std::make_unique<port>(*this, *d, loop_.stamp()));
     if (!made.many()) made.line_of(1, lines_++);
     drivers_.push_back(std::move(d));
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now

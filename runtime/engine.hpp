@@ -73,6 +73,10 @@ public:
     void ended(piece&, const error_code&, std::size_t bytes) noexcept;
     void landed_simple(piece&) noexcept; ///< the same, of all of a simple piece (express.cpp)
 
+    // Rails (failover.cpp).
+    void lose(driver&, std::uint32_t rail) noexcept;
+    void look_now(port&) noexcept; ///< its timer fired
+
     // source
     std::size_t poll(turn) noexcept override;
     bool in_flight() const noexcept override { return active_ != 0 || busy_drivers(); }
@@ -149,8 +153,29 @@ private:
     match next(line&) noexcept;
     lane* fit(line&, std::size_t p) noexcept;
     bool carry(const match&) noexcept;
-    void took(lane&, const piece&) noexcept;
-    void gave(lane&, const piece&, std::uint64_t landed) noexcept;
+    void took(lane&, piece&) noexcept;
+    void gave(lane&, piece&, std::uint64_t landed) noexcept;
+
+    // failover.cpp
+    line& line_of(const piece&) noexcept;
+    void expect(lane&, piece&) noexcept;
+    std::uint64_t patience_of(const lane&) const noexcept;
+    void reroute(piece&) noexcept;
+    void evacuate(lane&) noexcept;
+    void send_again(piece&) noexcept;
+    void forget(piece&) noexcept;
+    void spare_posting(piece&) noexcept;
+    bool outlived(lane&, piece&, error_code&) noexcept;
+    void trust(lane&) noexcept;
+    void suspect(lane&) noexcept;
+    void lose(lane&) noexcept;
+    void fenced(lane&) noexcept;
+    void opened(lane&, const error_code&) noexcept;
+    bool missed(const lane&) const noexcept;
+    void strand(line&) noexcept;
+    void look_at(lane&, std::uint64_t now) noexcept;
+    void look_again(port&, std::uint64_t at) noexcept;
+    void look(port&) noexcept;
 
     // express.cpp
     piece& simple_piece() noexcept;
@@ -187,6 +212,8 @@ private:
     void landed(piece&) noexcept;
     void arrived(operation&, const extent&, std::uint64_t bytes) noexcept;
     std::uint64_t part(const piece&) const noexcept;
+    void hop_ended(piece&, const error_code&, std::size_t bytes) noexcept;
+    void quit(piece&) noexcept;
     void drop(piece&, error_code) noexcept;
     piece* make_piece(operation&, extent&) noexcept;
     void free(piece&) noexcept;
@@ -206,6 +233,7 @@ private:
     std::vector<kind> kinds_;
     std::vector<const route*> by_kinds_; ///< by from-kind * kinds + to-kind
     std::deque<route> routes_;
+    const rail_options rails_;
     staging staging_;
     notifications notifications_;
     fifo<piece> summing_;

@@ -203,7 +203,11 @@ template <bool of_rails>
     land<false>(p);
 }
 
-[[gnu::noinline]] void engine::landed_on_rail(piece& p) noexcept { land<true>(p); }
+[[gnu::noinline]] void engine::landed_on_rail(piece& p) noexcept
+{
+    if (p.ghost || p.sibling || p.landed_elsewhere) return hop_ended(p, {}, p.from.length);
+    land<true>(p);
+}
 
 /// The rare one whose time is taken. Apart, so that the others need no registers saved for reading the clock.
 [[gnu::noinline]] void engine::landed_timed(piece& p) noexcept

@@ -210,7 +210,12 @@ bool engine::resume_short(piece& p, std::size_t bytes) noexcept
 /// What a driver says of a piece: the end of its hop, or of part of it.
 void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
 {
-    if (p.simple && !said.failed() && bytes >= p.from.length) return landed_simple(p);
+    if (p.simple && !said.failed() && bytes >= p.from.length) landed_simple(p);
+    else hop_ended(p, said, bytes);
+}
+
+void engine::hop_ended(piece& p, const error_code& said, std::size_t bytes) noexcept
+{
     lane& l = *p.at;
     --l.out;
     error_code e = said;
@@ -223,7 +228,10 @@ void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
     if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - p.began)});
     p.began = 0;
     leave(p);
-    if (l.one_of_many) gave(l, p, e.failed() ? 0 : p.bytes);
+    if (l.one_of_many) {
+        gave(l, p, e.failed() ? 0 : p.bytes);
+        if (l.of->watched && outlived(l, p, e)) return;
+    }
     if (e.failed()) {
         ++l.meter.errors;
         return p.stage == stage::session ? session_ended(p, e) : drop(p, e);
@@ -327,15 +335,21 @@ std::uint64_t engine::part(const piece& p) const noexcept
     return p.stage == stage::last_hop && !is_object(*p.of->to) ? p.bytes - p.to.length : 0;
 }
 
+/// It is in no window any more, if it was in one.
+void engine::quit(piece& p) noexcept
+{
+    lane* const l = p.at;
+    if (!l) return;
+    leave(p);
+    if (l->one_of_many) gave(*l, p, 0);
+}
+
 /// The end of a piece, with what it held given back.
 void engine::drop(piece& p, error_code e) noexcept
 {
     operation& op = *p.op;
     extent& x = *p.of;
-    if (lane* const l = p.at) {
-        leave(p);
-        if (l->one_of_many) gave(*l, p, 0);
-    }
+    quit(p);
     const bool staged = p.buffer >= 0;
     if (staged) staging_.give_back(p.buffer, op.priority);
     if (e) arrived(op, x, part(p));

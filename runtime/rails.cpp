@@ -20,8 +20,14 @@ double ns_per_byte(const wye::limits& l) noexcept { return 1e9 / std::max(l.byte
 
 } // namespace
 
-port::port(driver& d, std::uint64_t t) : by{&d}, now{t}, lanes(std::max(1u, d.rails()))
+port::port(engine& e, driver& d, std::uint64_t t)
+    : owner{&e}, by{&d}, pulls{d.rails() > 1 || d.may_lose_rails()}, watched{d.may_lose_rails()}, now{t}, looked{t},
+      lanes(std::max(1u, d.rails()))
 {
+    fire = [](timer* self) noexcept {
+        port& it = *static_cast<port*>(self);
+        it.owner->look_now(it);
+    };
     usable = every_rail();
     for (std::uint32_t r = 0; r < lanes.size(); ++r) {
         lane& l = lanes[r];
@@ -78,11 +84,12 @@ void port::drift(std::uint64_t at) noexcept
     }
 }
 
-[[gnu::noinline]] void engine::took(lane& l, const piece& p) noexcept
+[[gnu::noinline]] void engine::took(lane& l, piece& p) noexcept
 {
     port& d = *l.of;
     d.forecasts[l.rail].bytes += static_cast<double>(p.bytes);
     if (!room(l, urgent)) d.full |= l.bit();
+    if (d.watched) expect(l, p);
     if (l.chunks != 1) return;
     d.working |= l.bit();
     l.paced.since = d.now;
@@ -90,9 +97,10 @@ void port::drift(std::uint64_t at) noexcept
     l.paced.from_rest = true;
 }
 
-[[gnu::noinline]] void engine::gave(lane& l, const piece& p, std::uint64_t landed) noexcept
+[[gnu::noinline]] void engine::gave(lane& l, piece& p, std::uint64_t landed) noexcept
 {
     port& d = *l.of;
+    p.unlink();
     forecast& f = d.forecasts[l.rail];
     pace& s = l.paced;
     const bool rests = l.chunks == 0;
@@ -179,6 +187,10 @@ bool engine::carry(const match& m) noexcept
     lane& l = *m.by;
     l.of->next_rail = (l.rail + 1) % static_cast<std::uint32_t>(l.of->lanes.size());
     if (piece* const made = w.ready[m.priority].pop()) {
+        if (made->landed_elsewhere) {
+            spare_posting(*made);
+            return true;
+        }
         made->rail = l.rail;
         admit(w, l, *made);
         took(l, *made);
@@ -247,6 +259,7 @@ std::size_t engine::poll_rails(port& d, turn t) noexcept
         l.refused = false;
         if (room(l, urgent)) d.full &= ~l.bit();
     }
+    if (d.look_at && d.now >= d.look_at && reaped == 0) look(d); // what has come is not missing
     return n + reaped;
 }
 

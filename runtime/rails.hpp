@@ -30,6 +30,15 @@ struct pace {
     bool known = false;
 };
 
+/// Whether a rail can be relied on (failover.cpp).
+enum class health : std::uint8_t {
+    good,
+    suspect, ///< something is missing: it gets nothing more
+    fencing, ///< given up
+    closed,  ///< fenced: nothing of it touches memory any more
+    opening,
+};
+
 /// One rail of one driver: its window, and what it has in flight.
 struct lane {
     driver* by = nullptr;
@@ -46,6 +55,15 @@ struct lane {
     fifo<piece> resumed;                 ///< in the window already, to be posted (again)
     driver_meter meter;
     pace paced;
+
+    // Where it may be lost.
+    wye::detail::health health = health::good;
+    double patience = 1;                 ///< grows with every suspicion that was wrong
+    std::uint64_t since = 0;             ///< suspected; closed: when to open it
+    std::uint64_t opened = 0;            ///< the last time
+    std::uint64_t rest = 0;              ///< nanoseconds before it is opened again; grows with its troubles
+    list<piece> order;                   ///< what is in the window, oldest first
+    list<piece> lost;                    ///< that the driver gave back, and that may land until the fence
 
     std::uint64_t bit() const noexcept { return std::uint64_t{1} << rail; }
 };
@@ -67,7 +85,13 @@ struct line {
     /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a bit
     /// that is set is a hint, and one that is not is a fact.
     mutable std::uint8_t asked = 0;
+    std::uint64_t stranded = 0;          ///< since when none of its rails is usable; 0 while one is
 
+    void wait_first(piece& made, std::size_t p) noexcept
+    {
+        ready[p].push_front(made);
+        asked |= static_cast<std::uint8_t>(1u << p);
+    }
     void wait(leg& g, std::size_t p) noexcept
     {
         legs[p].push_back(g);
@@ -96,12 +120,13 @@ struct forecast {
 };
 
 /// A driver as the scheduler sees it: its rails, and what waits for them.
-struct port {
+struct port : timer {
     static constexpr std::uint32_t most_rails = 64;
 
-    port(driver&, std::uint64_t now);
+    port(engine&, driver&, std::uint64_t now);
 
-    bool many() const noexcept { return lanes.size() != 1; }
+    /// Several rails, or one that may be lost: pieces are pulled (rails.cpp).
+    bool many() const noexcept { return pulls; }
     bool holds_any() const noexcept { return many() ? working != 0 : lanes.front().chunks != 0; }
     /// The rail, of these, that would be done first with so many bytes more, or `most_rails` when there is none.
     std::uint32_t soonest(std::uint64_t rails, double more) const noexcept;
@@ -113,7 +138,11 @@ struct port {
     /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow for ever.
     void drift(std::uint64_t now) noexcept;
 
+    engine* owner;
     driver* by;
+    bool pulls = false;
+    bool watched = false;                ///< its rails may be lost
+    bool looking = false;
     bool posted = false;                 ///< since the last flush
     bool again = false;                  ///< some lane may have something resumed
     std::uint64_t usable = 0;            ///< bits of rails that are not given up
@@ -121,6 +150,8 @@ struct port {
     std::uint64_t working = 0;           ///< bits of rails with something in flight
     std::uint64_t now = 0;               ///< nanoseconds, of the latest look at the clock
     std::uint64_t drifted = 0;
+    // Looks at what is overdue. Time in which nobody could have looked does not count.
+    std::uint64_t look_at = 0, looked = 0, between = 0, slip = 0;
     std::uint32_t next_rail = 0;         ///< of equals, whose turn it is
     std::size_t next_line = 0;
     std::vector<forecast> forecasts;     ///< by rail

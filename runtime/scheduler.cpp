@@ -58,6 +58,7 @@ void engine::leave(piece& p) noexcept
 /// It is in the window, and to be posted (again).
 void engine::resume(lane& l, piece& p) noexcept
 {
+    if (l.health != health::good) return reroute(p);
     l.resumed.push(p);
     l.of->again = true;
 }

@@ -314,7 +314,7 @@ void engine::sweep(operation& op) noexcept
             (p->op == &op && p->stage != stage::session ? dropped : kept).push(*p);
         }
         queue = kept;
-        while (piece* p = dropped.pop()) drop(*p, stop_error(op));
+        while (piece* p = dropped.pop()) spare_posting(*p);
     };
     for (auto& d : ports_) {
         for (lane& l : d->lanes) {

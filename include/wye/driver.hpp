@@ -188,9 +188,14 @@ public:
     /// Its place in `segment::notes`, given by `agent::add`.
     std::size_t id() const noexcept { return id_; }
 
+protected:
+    /// A rail is lost, though no chunk may have told of it. From `poll`.
+    void lost(std::uint32_t rail) noexcept;
+
 private:
     friend class detail::engine;
     std::size_t id_ = 0;
+    detail::engine* engine_ = nullptr;
 };
 
 } // namespace wye

@@ -170,9 +170,11 @@ bool world::step()
 
 bool world::run_until(const std::function<bool()>& over)
 {
-    while (!over())
-        if (!step()) return over();
-    return true;
+    for (;;) {
+        settle();
+        if (over()) return true; // before time passes to what somebody has planned for later
+        if (!universe_->pass(universe_->next_timer())) return false;
+    }
 }
 
 void world::run(task<> work)

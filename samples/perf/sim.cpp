@@ -117,6 +117,31 @@ double equal(std::uint32_t) { return 1; }
 double unequal(std::uint32_t rail) { return (1u << rail % 4) / 8.0; }
 double one_slow(std::uint32_t rail) { return rail == 5 ? 0.1 : 1; }
 
+/// One rail dies a third into a transfer: what is reached of what the others carry, and what that rail did before.
+double share_dying(sim::rail_state how, std::uint32_t seed)
+{
+    sim_world w{1_GiB, 1, p5(), seed};
+    rate_of(w, 1);
+    const double whole = rail_rate * rail_count, bytes = static_cast<double>(1_GiB);
+    const double before = bytes / whole / 3;
+    w.world.at(w.world.now() + wye::duration{static_cast<wye::duration::rep>(before * 1e9)},
+               [&] { w.host.set_rail(7, how); });
+    const double best = before + (bytes - before * whole) / (rail_rate * (rail_count - 1));
+    return rate_of(w, 1) * best / bytes;
+}
+
+void dying(report& r)
+{
+    if (!r.wants("sim/rail_dies")) return;
+    double loud = 1, silent = 1;
+    for (std::uint32_t seed = 1; seed <= 3; ++seed) {
+        loud = std::min(loud, share_dying(sim::rail_state::broken, seed));
+        silent = std::min(silent, share_dying(sim::rail_state::dark, seed));
+    }
+    r.add("sim/rail_dies", "share", loud, "with an error, 1 GiB; the worst of three seeds");
+    r.add("sim/rail_dies/silently", "share", silent, "1 GiB; the worst of three seeds");
+}
+
 /// Equal stripes, one for each rail: each is in the memory of a GPU of its own, that one rail is near.
 void share_static(report& r)
 {
@@ -328,6 +353,7 @@ void run_sim(const settings& s, report& r)
     share(r, "sim/unequal_rails", unequal, 1_GiB, "1:2:4:8, 1 GiB");
     share_static(r);
     share(r, "sim/slow_rail", one_slow, 1_GiB, "one carries a tenth, 1 GiB");
+    dying(r);
     urgency(r);
     background_floor(r);
     fairness(r);
