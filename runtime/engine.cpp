@@ -93,7 +93,7 @@ driver& engine::add(std::unique_ptr<driver> d)
     if (drivers_.size() == segment::most_drivers) throw system_error(errc::not_supported, "too many drivers");
     d->id_ = drivers_.size();
     d->engine_ = this;
-    if (d->rails() > port::most_rails) throw system_error(errc::not_supported, "too many rails");
+    if (d->rails() > most_rails) throw system_error(errc::not_supported, "too many rails");
     port& made = *ports_.emplace_back(std::make_unique<port>(*this, *d, loop_.stamp()));
     if (!made.many()) made.line_of(1, lines_++);
     drivers_.push_back(std::move(d));

@@ -138,6 +138,8 @@ private:
     bool post(lane&, piece&) noexcept;
     void rotate(line&, leg&, std::size_t p) noexcept;
     void resume(lane&, piece&) noexcept;
+    /// Of several rails the clock is read once a round.
+    std::uint64_t time_on(const lane& l) const noexcept { return l.one_of_many ? l.of->now : loop_.stamp(); }
 
     // rails.cpp
     /// Where the next piece of a port comes from and goes.

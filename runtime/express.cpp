@@ -212,7 +212,7 @@ template <bool of_rails>
 /// The rare one whose time is taken. Apart, so that the others need no registers saved for reading the clock.
 [[gnu::noinline]] void engine::landed_timed(piece& p) noexcept
 {
-    p.at->meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - p.began)});
+    p.at->meter.latency.add(duration{static_cast<duration::rep>(time_on(*p.at) - p.began)});
     p.began = 0;
     landed_simple(p);
 }

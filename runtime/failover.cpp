@@ -154,8 +154,8 @@ void engine::trust(lane& l) noexcept
     port& d = *l.of;
     l.health = health::good;
     for (piece& p : l.order) p.due = std::max(p.due, d.now - d.slip + patience_of(l));
-    d.usable |= l.bit();
-    if (!l.refused && room(l, urgent)) d.full &= ~l.bit();
+    d.use(l.rail, true);
+    if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
 }
 
 /// Something is missing for too long: nothing more goes there until that has come, or the rail is fenced.
@@ -164,7 +164,7 @@ void engine::suspect(lane& l) noexcept
     if (l.health != health::good) return;
     l.health = health::suspect;
     l.since = l.of->now;
-    l.of->usable &= ~l.bit();
+    l.of->use(l.rail, false);
     evacuate(l);
 }
 
@@ -174,7 +174,7 @@ void engine::lose(lane& l) noexcept
     if (l.health != health::good && l.health != health::suspect) return;
     port& d = *l.of;
     l.health = health::fencing;
-    d.usable &= ~l.bit();
+    d.use(l.rail, false);
     l.rest = l.opened && d.now - l.opened < forgotten_ns ? std::min(std::max(2 * l.rest, first_rest_ns), ns(rails_.probe))
                                                          : first_rest_ns;
     ++l.meter.errors;

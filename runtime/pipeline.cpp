@@ -63,12 +63,12 @@ bool engine::sums(const operation& op, const extent& x) const noexcept
 {
     const std::uint64_t left = x.length - x.cut;
     std::uint64_t size = most(x);
-    if (left <= size && w.spread == 1) return left;
+    if (left <= size && w.spread == 0) return left;
     // An object that was not opened is read or put in one.
     const bool whole = (is_object(*x.from) && !(x.opened && x.opened->source_open)) ||
                        (is_object(*x.to) && !(x.opened && x.opened->target_open));
-    if (w.spread != 1 && !whole)
-        size = std::min(size, std::max<std::uint64_t>(w.straight_bytes, left / w.spread / 4096 * 4096));
+    if (w.spread != 0 && !whole)
+        size = std::min(size, std::max<std::uint64_t>(w.straight_bytes, (left >> w.spread) / 4096 * 4096));
     if (left <= size) return left;
     const std::uint64_t unit = w.limits.alignment;
     if (unit > 1) {
@@ -225,7 +225,7 @@ void engine::hop_ended(piece& p, const error_code& said, std::size_t bytes) noex
         else e = stop_error(*p.op);
     }
     ++l.meter.operations;
-    if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - p.began)});
+    if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(time_on(l) - p.began)});
     p.began = 0;
     leave(p);
     if (l.one_of_many) {

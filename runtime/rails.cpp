@@ -28,7 +28,7 @@ port::port(engine& e, driver& d, std::uint64_t t)
         port& it = *static_cast<port*>(self);
         it.owner->look_now(it);
     };
-    usable = every_rail();
+    for (std::uint32_t r = 0; r < most_rails; ++r) use(r, r < lanes.size());
     for (std::uint32_t r = 0; r < lanes.size(); ++r) {
         lane& l = lanes[r];
         l.by = by;
@@ -37,6 +37,7 @@ port::port(engine& e, driver& d, std::uint64_t t)
         l.limits = many() ? d.rail_limits(r) : d.limits();
         l.one_of_many = many();
         forecasts.push_back({0, ns_per_byte(l.limits), static_cast<double>(l.limits.latency.count())});
+        refresh(r);
     }
 }
 
@@ -49,12 +50,13 @@ line& port::line_of(std::uint64_t rails, std::uint32_t index)
     w.of = this;
     w.index = index;
     w.rails = rails;
+    for (std::uint32_t r = 0; r < most_rails; ++r) w.others.set(r, !(rails >> r & 1));
     w.limits = by->limits();
     w.straight_bytes = w.limits.chunk_bytes;
     if (!many()) {
         w.only = &lanes.front();
     } else if (std::popcount(rails) > 1) {
-        w.spread = 2 * static_cast<std::uint32_t>(std::popcount(rails));
+        w.spread = static_cast<std::uint8_t>(std::bit_width(2 * static_cast<unsigned>(std::popcount(rails)) - 1));
         w.straight_bytes = std::min(w.limits.chunk_bytes, w.limits.spread_bytes);
     }
     return w;
@@ -81,6 +83,7 @@ void port::drift(std::uint64_t at) noexcept
         l.paced.latest = at;
         double& cost = forecasts[l.rail].ns_per_byte;
         cost = std::max(std::min(cost, ns_per_byte(l.limits)), cost / 2);
+        refresh(l.rail);
     }
 }
 
@@ -88,7 +91,8 @@ void port::drift(std::uint64_t at) noexcept
 {
     port& d = *l.of;
     d.forecasts[l.rail].bytes += static_cast<double>(p.bytes);
-    if (!room(l, urgent)) d.full |= l.bit();
+    d.refresh(l.rail);
+    if (!room(l, urgent)) d.full.set(l.rail, true);
     if (d.watched) expect(l, p);
     if (l.chunks != 1) return;
     d.working |= l.bit();
@@ -106,7 +110,8 @@ void port::drift(std::uint64_t at) noexcept
     const bool rests = l.chunks == 0;
     f.bytes = rests ? 0 : f.bytes - static_cast<double>(p.bytes);
     if (rests) d.working &= ~l.bit();
-    if (!l.refused && room(l, urgent)) d.full &= ~l.bit();
+    if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
+    d.refresh(l.rail);
     s.bytes += landed;
     if (s.bytes < (rests ? l.limits.spread_bytes : 2 * l.limits.chunk_bytes)) return;
 
@@ -116,6 +121,7 @@ void port::drift(std::uint64_t at) noexcept
     double seen = std::max(time, 1.0) / static_cast<double>(s.bytes);
     if (s.known) seen = std::clamp(seen, f.ns_per_byte / most_change, f.ns_per_byte * most_change);
     f.ns_per_byte = s.known ? (f.ns_per_byte + seen) / 2 : seen;
+    d.refresh(l.rail);
     s = {d.now, 0, d.now, false, true};
 }
 
@@ -134,12 +140,11 @@ lane* engine::fit(line& w, std::size_t p) noexcept
             rest = static_cast<double>(x.length - x.cut) + static_cast<double>(x.length) * (g.end - g.cursor - 1);
         }
     }
-    const std::uint64_t rails = w.rails & d.usable;
-    std::uint32_t r = d.soonest(rails, bytes);
-    if (r == port::most_rails) return nullptr;
-    if (d.full >> r & 1) {
-        r = d.soonest(rails & ~d.full, bytes);
-        if (r == port::most_rails || d.forecasts[r].of(bytes) > d.horizon(rails, rest)) return nullptr;
+    std::uint32_t r = d.soonest<false>(w, bytes);
+    if (r == most_rails) return nullptr;
+    if (d.full.words[r]) {
+        r = d.soonest<true>(w, bytes);
+        if (r == most_rails || d.forecasts[r].of(bytes) > d.horizon(w.rails & d.usable, rest)) return nullptr;
     }
     return room(d.lanes[r], p) ? &d.lanes[r] : nullptr;
 }
@@ -257,7 +262,7 @@ std::size_t engine::poll_rails(port& d, turn t) noexcept
     for (lane& l : d.lanes) {
         if (!l.refused || (!reaped && l.out != 0)) continue;
         l.refused = false;
-        if (room(l, urgent)) d.full &= ~l.bit();
+        if (room(l, urgent)) d.full.set(l.rail, false);
     }
     if (d.look_at && d.now >= d.look_at && reaped == 0) look(d); // what has come is not missing
     return n + reaped;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -68,15 +70,25 @@ struct lane {
     std::uint64_t bit() const noexcept { return std::uint64_t{1} << rail; }
 };
 
+inline constexpr std::uint32_t most_rails = 64;
+
+/// Rails that are out of the question, one word each, so that choosing is a loop without branches.
+struct barrier {
+    static constexpr std::int32_t closed = std::numeric_limits<std::int32_t>::max();
+    alignas(64) std::array<std::int32_t, most_rails> words{};
+    void set(std::uint32_t rail, bool yes) noexcept { words[rail] = yes ? closed : 0; }
+};
+
 /// What waits for a driver: for any of the rails that may carry it.
 struct line {
     port* of = nullptr;
     lane* only = nullptr;                ///< of a driver with one rail
     wye::limits limits;
     std::uint32_t index = 0;             ///< in the agent's list
-    std::uint32_t spread = 1;            ///< pieces that what is left is cut into at least
+    std::uint8_t spread = 0;             ///< what is left is cut into so many pieces at least, as a power of two
     std::size_t straight_bytes = 0;      ///< up to which a transfer goes in one piece
     std::uint64_t rails = 1;             ///< bits of those that may carry it
+    barrier others;                      ///< the others
     std::uint64_t owed = 0;              ///< bytes that went before waiting background work
     std::uint64_t burst = 0;             ///< bytes since it last let other lines go first
     fifo<piece> ready[priority_count];   ///< second hops and sessions
@@ -111,7 +123,7 @@ struct line {
     }
 };
 
-/// What a piece would take on one rail. Choosing looks at all rails, so this lies together, apart from the lanes.
+/// What a piece would take on one rail.
 struct forecast {
     double bytes = 0;         ///< in flight
     double ns_per_byte = 0;
@@ -121,20 +133,32 @@ struct forecast {
 
 /// A driver as the scheduler sees it: its rails, and what waits for them.
 struct port : timer {
-    static constexpr std::uint32_t most_rails = 64;
-
     port(engine&, driver&, std::uint64_t now);
 
     /// Several rails, or one that may be lost: pieces are pulled (rails.cpp).
     bool many() const noexcept { return pulls; }
     bool holds_any() const noexcept { return many() ? working != 0 : lanes.front().chunks != 0; }
-    /// The rail, of these, that would be done first with so many bytes more, or `most_rails` when there is none.
-    std::uint32_t soonest(std::uint64_t rails, double more) const noexcept;
+    /// The usable rail of a line that would be done first with so many bytes more, or `most_rails` when there is
+    /// none; of those with room, if that is asked for.
+    template <bool with_room>
+    std::uint32_t soonest(const line&, double more) const noexcept;
     /// When all these rails would be done with so many bytes more, shared out well.
     double horizon(std::uint64_t rails, double more) const noexcept;
     /// The line of what these rails may carry.
     line& line_of(std::uint64_t rails, std::uint32_t index);
     std::uint64_t every_rail() const noexcept { return ~std::uint64_t{0} >> (most_rails - lanes.size()); }
+    void use(std::uint32_t rail, bool yes) noexcept
+    {
+        const std::uint64_t bit = std::uint64_t{1} << rail;
+        usable = yes ? usable | bit : usable & ~bit;
+        unusable.set(rail, !yes);
+    }
+    /// After its forecast has changed.
+    void refresh(std::uint32_t rail) noexcept
+    {
+        busy_for[rail] = static_cast<float>(forecasts[rail].of(0) / 16);
+        per_byte[rail] = static_cast<float>(forecasts[rail].ns_per_byte / 16);
+    }
     /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow for ever.
     void drift(std::uint64_t now) noexcept;
 
@@ -146,7 +170,7 @@ struct port : timer {
     bool posted = false;                 ///< since the last flush
     bool again = false;                  ///< some lane may have something resumed
     std::uint64_t usable = 0;            ///< bits of rails that are not given up
-    std::uint64_t full = 0;              ///< bits of rails whose window is, or that refused the latest
+    barrier unusable, full;              ///< those that are; those whose window is, or that refused the latest
     std::uint64_t working = 0;           ///< bits of rails with something in flight
     std::uint64_t now = 0;               ///< nanoseconds, of the latest look at the clock
     std::uint64_t drifted = 0;
@@ -155,23 +179,31 @@ struct port : timer {
     std::uint32_t next_rail = 0;         ///< of equals, whose turn it is
     std::size_t next_line = 0;
     std::vector<forecast> forecasts;     ///< by rail
+    /// The same for choosing, which looks at all of them: in units of 16 ns, what is in flight and what a byte takes.
+    alignas(64) std::array<float, most_rails> busy_for{}, per_byte{};
     std::vector<lane> lanes;             ///< by rail
     std::vector<std::unique_ptr<line>> lines;
 };
 
-inline std::uint32_t port::soonest(std::uint64_t rails, double more) const noexcept
+template <bool with_room>
+inline std::uint32_t port::soonest(const line& w, double more) const noexcept
 {
-    double best = std::numeric_limits<double>::infinity();
-    std::uint32_t found = most_rails;
-    // Of equals the first one after the last, so that all have their turn.
-    for (std::uint64_t left = std::rotr(rails, static_cast<int>(next_rail)); left; left &= left - 1) {
-        const std::uint32_t r = (static_cast<std::uint32_t>(std::countr_zero(left)) + next_rail) % most_rails;
-        const double end = forecasts[r].of(more);
-        if (end >= best) continue;
-        best = end;
-        found = r;
+    constexpr float longest = 33e6f; // half a second; what is longer is all the same
+    const auto bytes = static_cast<float>(more);
+    const auto first = static_cast<std::int32_t>(next_rail);
+    const auto rails = static_cast<std::int32_t>((lanes.size() + 3) / 4 * 4);
+    // A word for each rail, the time above and its number below: the least word is both. Of equals the numbers
+    // decide, which are turned so that all have their turn.
+    std::int32_t best = barrier::closed;
+    for (std::int32_t r = 0; r < rails; ++r) {
+        const auto at = static_cast<std::size_t>(r);
+        const float end = busy_for[at] + bytes * per_byte[at];
+        const auto time = static_cast<std::int32_t>(end < longest ? end : longest);
+        std::int32_t word = ((time << 6) | (r ^ first)) | w.others.words[at] | unusable.words[at];
+        if constexpr (with_room) word |= full.words[at];
+        best = word < best ? word : best;
     }
-    return found;
+    return best == barrier::closed ? most_rails : static_cast<std::uint32_t>((best & 63) ^ first);
 }
 
 } // namespace wye::detail

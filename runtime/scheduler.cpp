@@ -92,11 +92,11 @@ piece* engine::cut_admitted(line& w, lane& l, leg& g, std::size_t p) noexcept
 /// Gives a piece to the driver; false when it will not have it now.
 bool engine::post(lane& l, piece& p) noexcept
 {
-    if (sampled(++l.posts, p.bytes)) p.began = loop_.stamp();
+    if (sampled(++l.posts, p.bytes)) p.began = time_on(l);
     if (!l.by->submit(p)) {
         l.resumed.push_front(p);
         l.of->again = l.refused = true;
-        l.of->full |= l.bit();
+        l.of->full.set(l.rail, true);
         ++l.meter.refusals;
         return false;
     }

@@ -321,7 +321,7 @@ void engine::sweep(operation& op) noexcept
             from(l.resumed);
             if (l.out != 0 || !l.refused) continue;
             l.refused = false; // what was refused may be gone, and then no reap will come
-            d->full &= ~l.bit();
+            if (room(l, urgent)) d->full.set(l.rail, false);
         }
         for (auto& w : d->lines)
             for (auto& queue : w->ready) from(queue);
