@@ -254,13 +254,15 @@ void background_floor(report& r)
     if (!r.wants("sim/background_share")) return;
     sim_world w{256_MiB};
     streams all;
-    for (std::size_t i = 0; i < 8; ++i) // short ones, since those under way at the end do not count
-        all.push_back(std::make_unique<stream>(w.from.block(i, 32_MiB).sub(0, 8_MiB),
-                                               w.peers[0].here.block(i, 32_MiB).sub(0, 8_MiB),
-                                               i < 4 ? wye::priority::urgent : wye::priority::background));
+    // Background in short copies, since those under way at the end do not count.
+    const auto kind = [](std::size_t i) { return i < 6 ? wye::priority::urgent : wye::priority::background; };
+    for (std::size_t i = 0; i < 8; ++i) {
+        const std::size_t bytes = i < 6 ? 32_MiB : 4_MiB;
+        all.push_back(std::make_unique<stream>(w.from.at(i * 32_MiB, bytes), w.peers[0].here.at(i * 32_MiB, bytes), kind(i)));
+    }
     run_for(w, 50ms);
     double urgent = 0, background = 0;
-    for (std::size_t i = 0; i < 8; ++i) (i < 4 ? urgent : background) += static_cast<double>(all[i]->bytes);
+    for (std::size_t i = 0; i < 8; ++i) (i < 6 ? urgent : background) += static_cast<double>(all[i]->bytes);
     finish(w, all);
     r.add("sim/background_share", "share", background / (urgent + background), "while urgent work fills every rail");
 }
