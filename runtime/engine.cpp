@@ -94,7 +94,7 @@ driver& engine::add(std::unique_ptr<driver> d)
     d->id_ = drivers_.size();
     d->engine_ = this;
     if (d->rails() > most_rails) throw system_error(errc::not_supported, "too many rails");
-    port& made = *ports_.emplace_back(std::make_unique<port>(*this, *d, loop_.stamp()));
+    port& made = *ports_.emplace_back(std::make_unique<port>(*d, loop_.stamp()));
     if (!made.many()) made.line_of(1, lines_++);
     drivers_.push_back(std::move(d));
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now

@@ -75,7 +75,6 @@ public:
 
     // Rails (failover.cpp).
     void lose(driver&, std::uint32_t rail) noexcept;
-    void look_now(port&) noexcept; ///< its timer fired
 
     // source
     std::size_t poll(turn) noexcept override;
@@ -176,7 +175,7 @@ private:
     bool missed(const lane&) const noexcept;
     void strand(line&) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;
-    void look_again(port&, std::uint64_t at) noexcept;
+    void look_by(port&, std::uint64_t at) noexcept;
     void look(port&) noexcept;
 
     // express.cpp

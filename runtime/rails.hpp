@@ -133,7 +133,7 @@ struct forecast {
 
 /// A driver as the scheduler sees it: its rails, and what waits for them.
 struct port : timer {
-    port(engine&, driver&, std::uint64_t now);
+    port(driver&, std::uint64_t now);
 
     /// Several rails, or one that may be lost: pieces are pulled (rails.cpp).
     bool many() const noexcept { return pulls; }
@@ -153,6 +153,8 @@ struct port : timer {
         usable = yes ? usable | bit : usable & ~bit;
         unusable.set(rail, !yes);
     }
+    /// The time that pieces are judged by: without what nobody could have looked in.
+    std::uint64_t judged() const noexcept { return now - slip; }
     /// After its forecast has changed.
     void refresh(std::uint32_t rail) noexcept
     {
@@ -162,11 +164,9 @@ struct port : timer {
     /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow for ever.
     void drift(std::uint64_t now) noexcept;
 
-    engine* owner;
     driver* by;
     bool pulls = false;
     bool watched = false;                ///< its rails may be lost
-    bool looking = false;
     bool posted = false;                 ///< since the last flush
     bool again = false;                  ///< some lane may have something resumed
     std::uint64_t usable = 0;            ///< bits of rails that are not given up

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which piece goes next on a lane of a driver with one rail; rails.cpp has those with several. Posted work cannot be overtaken, so the decision is taken as late as the
-// window allows, and background work is kept shallow in it.
+// Which piece goes next on a lane of a driver with one rail; rails.cpp has those with several. Posted work cannot be
+// overtaken, so the decision is taken as late as the window allows, and background work is kept shallow in it.
 
 #include <algorithm>
 
@@ -59,6 +59,7 @@ void engine::leave(piece& p) noexcept
 void engine::resume(lane& l, piece& p) noexcept
 {
     if (l.health != health::good) return reroute(p);
+    if (l.of->watched) expect(l, p); // anew: the time that it was elsewhere is not the rail's
     l.resumed.push(p);
     l.of->again = true;
 }
