@@ -63,7 +63,8 @@ void segment_handle::reset() noexcept
 }
 
 engine::engine(progress_loop& l, std::string name, const agent_options& o)
-    : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece}, notifications_{l}
+    : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece},
+      notifications_{l}
 {
     loop_.add(*this);
 }

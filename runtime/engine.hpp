@@ -34,9 +34,9 @@ struct route {
 
 /// What an agent is made of: operations, routes, lines and staging, and the drivers below them.
 ///
-/// Data flows one way. `begin` puts an operation's legs into lines; `poll` admits pieces to lanes by priority as
-/// windows allow and submits them; `driver::poll` ends in `ended`, which sends the piece to its next stage or settles
-/// its extent; the last extent completes the operation.
+/// Data flows one way. `begin` puts an operation's legs into lines; `poll` admits pieces to lanes by priority
+/// as windows allow and submits them; `driver::poll` ends in `ended`, which sends the piece to its next stage
+/// or settles its extent; the last extent completes the operation.
 class engine final : public source {
 public:
     engine(progress_loop&, std::string name, const agent_options&);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rails that are lost. What a lost rail had is sent again over others, but its own piece is over only when the rail is
-// fenced: a write that is late must not land in a page that its owner uses again. Pieces that carry the same bytes form
-// a ring; the last of them to end does what a piece does when it has landed, so everything is counted once.
+// Rails that are lost. What a lost rail had is sent again over others, but its own piece is over only when
+// the rail is fenced: a write that is late must not land in a page that its owner uses again. Pieces that
+// carry the same bytes form a ring; the last of them to end does what a piece does when it has landed, so
+// everything is counted once.
 
 #include <algorithm>
 
@@ -18,7 +19,10 @@ constexpr std::uint64_t first_rest_ns = 1'000'000;  // before a fenced rail is t
 constexpr std::uint64_t forgotten_ns = 10'000'000'000; // after which a rail's troubles are
 constexpr double most_patience = 64;
 
-std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
+std::uint64_t ns(duration d) noexcept
+{
+    return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count()));
+}
 std::size_t priority_of(const piece& p) noexcept { return static_cast<std::size_t>(p.op->priority); }
 
 /// Takes it out of its ring, and out of any trouble; true when others were in it.
@@ -51,7 +55,8 @@ line& engine::line_of(const piece& p) noexcept
 std::uint64_t engine::patience_of(const lane& l) const noexcept
 {
     const double predicted = l.of->forecasts[l.rail].of(0);
-    return std::max(ns(rails_.overdue_least), static_cast<std::uint64_t>(predicted * rails_.overdue * l.patience));
+    return std::max(ns(rails_.overdue_least),
+                    static_cast<std::uint64_t>(predicted * rails_.overdue * l.patience));
 }
 
 /// A window's piece that may be missed: when it will be.
@@ -269,8 +274,8 @@ void engine::strand(line& w) noexcept
     }
 }
 
-/// Judges the rails by what has not come in time, once their driver was polled. A look that comes late itself says
-/// nothing: the engine was paused, or the clock jumped.
+/// Judges the rails by what has not come in time, once their driver was polled. A look that comes late itself
+/// says nothing: the engine was paused, or the clock jumped.
 void engine::look(port& d) noexcept
 {
     const std::uint64_t planned = d.look_at > d.looked ? d.look_at - d.looked : 0;

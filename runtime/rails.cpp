@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rails pull: the next piece goes to the rail that would be done with it first, by what it has in flight and the rate
-// that it was seen to have. If that one has no room, a slower one may have the piece if it would be done with it before
-// all that waits is done; else the piece waits.
+// Rails pull: the next piece goes to the rail that would be done with it first, by what it has in flight and
+// the rate that it was seen to have. If that one has no room, a slower one may have the piece if it would be
+// done with it before all that waits is done; else the piece waits.
 
 #include <algorithm>
 
@@ -25,7 +25,7 @@ port::port(driver& d, std::uint64_t t)
     : by{&d}, pulls{d.rails() > 1 || d.may_lose_rails()}, watched{d.may_lose_rails()}, now{t}, looked{t},
       lanes(std::max(1u, d.rails()))
 {
-    fire = [](timer*) noexcept {}; // it wakes the loop: looks come after a poll, lest what has come seem missing
+    fire = [](timer*) noexcept {}; // it wakes the loop: what has come is polled for before anything is missed
     for (std::uint32_t r = 0; r < most_rails; ++r) use(r, r < lanes.size());
     for (std::uint32_t r = 0; r < lanes.size(); ++r) {
         lane& l = lanes[r];
@@ -54,7 +54,8 @@ line& port::line_of(std::uint64_t rails, std::uint32_t index)
     if (!many()) {
         w.only = &lanes.front();
     } else if (std::popcount(rails) > 1) {
-        w.spread = static_cast<std::uint8_t>(std::bit_width(2 * static_cast<unsigned>(std::popcount(rails)) - 1));
+        w.spread =
+            static_cast<std::uint8_t>(std::bit_width(2 * static_cast<unsigned>(std::popcount(rails)) - 1));
         w.straight_bytes = std::min(w.limits.chunk_bytes, w.limits.spread_bytes);
     }
     return w;
@@ -135,7 +136,8 @@ lane* engine::fit(line& w, std::size_t p) noexcept
         if (g.cursor != g.end) {
             const extent& x = g.op->extents[g.cursor];
             bytes = static_cast<double>(piece_size(w, x));
-            rest = static_cast<double>(x.length - x.cut) + static_cast<double>(x.length) * (g.end - g.cursor - 1);
+            rest = static_cast<double>(x.length - x.cut) +
+                   static_cast<double>(x.length) * (g.end - g.cursor - 1);
         }
     }
     std::uint32_t r = d.soonest<false>(w, bytes);

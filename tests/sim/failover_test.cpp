@@ -175,8 +175,8 @@ BOOST_AUTO_TEST_CASE(a_rail_that_refused_before_its_fence_is_used_after_it)
     BOOST_TEST(!b.error);
 }
 
-// The overdue piece comes after all, and then the rail of its copy is lost: there is nothing left to send, and so no
-// rail to wait for.
+// The overdue piece comes after all, and then the rail of its copy is lost: there is nothing left to send,
+// and so no rail to wait for.
 BOOST_AUTO_TEST_CASE(what_has_landed_waits_for_no_rail)
 {
     bench b{2};
