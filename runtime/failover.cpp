@@ -253,7 +253,7 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
         if (now - l.since >= ns(rails_.quarantine) || missed(l)) lose(l);
     } else if (l.health == health::closed && d.now >= l.since) {
         l.health = health::opening;
-        l.by->open(l.rail, [this, &l](const error_code& e) { opened(l, e); });
+        l.by->open_rail(l.rail, [this, &l](const error_code& e) { opened(l, e); });
     }
 }
 

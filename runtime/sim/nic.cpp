@@ -76,7 +76,7 @@ public:
     }
     bool may_lose_rails() const noexcept override { return true; }
     void fence(std::uint32_t, std::function<void()> fenced) override;
-    void open(std::uint32_t, std::function<void(error_code)> opened) override;
+    void open_rail(std::uint32_t, std::function<void(error_code)> opened) override;
 
 private:
     struct loan {
@@ -300,7 +300,7 @@ void rails_driver::fence(std::uint32_t index, std::function<void()> fenced)
     });
 }
 
-void rails_driver::open(std::uint32_t index, std::function<void(error_code)> opened)
+void rails_driver::open_rail(std::uint32_t index, std::function<void(error_code)> opened)
 {
     ++pending_;
     machine_.in.at(machine_.in.now() + nic_.model.fence_time, [this, index, opened = std::move(opened)]() mutable {

@@ -115,7 +115,7 @@ void share(report& r, const char* name, const speeds& of, std::size_t bytes, con
     const double all = set_speeds(w, of);
     const double first = rate_of(w, 1) / all;
     char text[160];
-    std::snprintf(text, sizeof text, "%s; the first of them, with nothing learned: %.3f", note, first);
+    std::snprintf(text, sizeof text, "%s%sthe first, with nothing learned: %.3f", note, *note ? "; " : "", first);
     r.add(name, "share", rate_of(w, 4) / all, text);
 }
 

@@ -97,6 +97,12 @@ private:
     std::vector<std::pair<std::uint32_t, std::function<void()>>> fencing_;
 };
 
+sim::host host_of(sim::world& w)
+{
+    const sim::host_options usual;
+    return w.add_host("host", usual);
+}
+
 /// A world with one agent that has such rails.
 struct bench {
     explicit bench(std::size_t n, agent_options o = {}) : it{world.spawn("one", on, o)}
@@ -142,7 +148,7 @@ struct bench {
 
     lab::bytes source = lab::pattern(1_MiB, 1), target = lab::bytes(1_MiB);
     sim::world world;
-    sim::host on{world.add_host("host")};
+    sim::host on = host_of(world);
     agent& it;
     scripted* rails = nullptr;
     region from, to;

@@ -181,7 +181,7 @@ private:
         o.priority = static_cast<priority>(pick(3));
         const slice s = (out ? w_.local : w_.remote).at(from, length),
                     t = (out ? w_.remote : w_.local).at(to, length);
-        copy(s, t, o, asio::bind_cancellation_slot(c.signal.slot(), [this, &c](error_code e, std::size_t n) {
+        copy(s, t, o, asio::bind_cancellation_slot(c.signal.slot(), [&c](error_code e, std::size_t n) {
                  ++c.ends;
                  c.error = e;
                  c.right = e ? n <= c.length : n == c.length && std::equal(c.from, c.from + c.length, c.to);
