@@ -25,6 +25,11 @@ void driver::open_store(std::string, wye::access, std::function<void(error_code,
     done(errc::not_supported, nullptr);
 }
 
+void driver::lost(std::uint32_t rail) noexcept
+{
+    if (engine_) engine_->lose(*this, rail);
+}
+
 void chunk::done(error_code error, std::size_t bytes) noexcept
 {
     auto& p = static_cast<detail::piece&>(*this);
@@ -58,7 +63,8 @@ void segment_handle::reset() noexcept
 }
 
 engine::engine(progress_loop& l, std::string name, const agent_options& o)
-    : loop_{l}, name_{std::move(name)}, staging_{o.staging_bytes, o.staging_piece}, notifications_{l}
+    : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece},
+      notifications_{l}
 {
     loop_.add(*this);
 }
@@ -67,6 +73,7 @@ engine::~engine()
 {
     drain();
     loop_.remove(*this);
+    for (auto& d : ports_) loop_.timers().remove(*d);
     while (!segments_.empty()) {
         segment& s = *segments_.back();
         dismiss(s);
@@ -86,14 +93,10 @@ driver& engine::add(std::unique_ptr<driver> d)
 {
     if (drivers_.size() == segment::most_drivers) throw system_error(errc::not_supported, "too many drivers");
     d->id_ = drivers_.size();
-    for (std::uint32_t rail = 0; rail < d->rails(); ++rail) {
-        auto l = std::make_unique<lane>();
-        l->by = d.get();
-        l->limits = d->limits();
-        l->rail = rail;
-        l->index = static_cast<std::uint32_t>(lanes_.size());
-        lanes_.push_back(std::move(l));
-    }
+    d->engine_ = this;
+    if (d->rails() > most_rails) throw system_error(errc::not_supported, "too many rails");
+    port& made = *ports_.emplace_back(std::make_unique<port>(*d, loop_.stamp()));
+    if (!made.many()) made.line_of(1, lines_++);
     drivers_.push_back(std::move(d));
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
@@ -128,19 +131,25 @@ bool engine::busy_drivers() const noexcept
 std::size_t engine::poll(turn t) noexcept
 {
     std::size_t n = summing_.empty() ? 0 : sum(t);
-    const std::size_t lanes = lanes_.size();
+    const std::size_t ports = ports_.size();
     // Whoever comes first may use up the turn, so they take it in turns to be that.
-    if (++first_lane_ >= lanes) first_lane_ = 0;
-    for (std::size_t i = 0, at = first_lane_; i < lanes; ++i, at = at + 1 == lanes ? 0 : at + 1) {
+    if (++first_port_ >= ports) first_port_ = 0;
+    for (std::size_t i = 0, at = first_port_; i < ports; ++i, at = at + 1 == ports ? 0 : at + 1) {
         if (i != 0 && t.over()) break;
-        lane& l = *lanes_[at];
-        if (l.anything_to_post()) n += pump(l, t);
-        if (l.posted) {
-            l.posted = false;
-            l.by->flush();
+        port& d = *ports_[at];
+        if (d.many()) {
+            n += poll_rails(d, t);
+            continue;
         }
-        if (l.chunks == 0 && !l.by->busy()) continue;
-        const std::size_t reaped = l.by->poll(t);
+        lane& l = d.lanes.front();
+        line& w = *d.lines.front();
+        if (w.asked || !l.resumed.empty()) n += pump(w, l, t);
+        if (d.posted) {
+            d.posted = false;
+            d.by->flush();
+        }
+        if (l.chunks == 0 && !d.by->busy()) continue;
+        const std::size_t reaped = d.by->poll(t);
         if (reaped || l.out == 0) l.refused = false;
         n += reaped;
     }
@@ -150,17 +159,20 @@ std::size_t engine::poll(turn t) noexcept
 std::size_t engine::outstanding() const noexcept
 {
     std::size_t out = 0;
-    for (const auto& l : lanes_) out += l->out;
+    for (const auto& d : ports_)
+        for (const lane& l : d->lanes) out += l.out;
     return out;
 }
 
 bool engine::descriptors(std::vector<int>& out) const noexcept
 {
     bool all = true;
-    for (const auto& l : lanes_) {
-        if (l->chunks == 0 && !l->by->busy()) continue;
-        const int fd = l->by->wait_handle();
-        if (fd < 0 || (l->out == 0 && !l->by->busy())) all = false; // what it refused has to be offered again
+    for (const auto& d : ports_) {
+        const bool busy = d->by->busy();
+        if (!d->holds_any() && !busy) continue;
+        const int fd = d->by->wait_handle();
+        const auto put_off = [](const lane& l) { return l.chunks != 0 && l.out == 0; }; // to be offered again
+        if (fd < 0 || (!busy && std::any_of(d->lanes.begin(), d->lanes.end(), put_off))) all = false;
         else out.push_back(fd);
     }
     return all && summing_.empty();
@@ -168,8 +180,8 @@ bool engine::descriptors(std::vector<int>& out) const noexcept
 
 bool engine::arm() noexcept
 {
-    for (const auto& l : lanes_)
-        if ((l->chunks || l->by->busy()) && !l->by->arm()) return false;
+    for (const auto& d : ports_)
+        if ((d->holds_any() || d->by->busy()) && !d->by->arm()) return false;
     return true;
 }
 
@@ -177,7 +189,10 @@ void engine::idle(steady::time_point now) noexcept
 {
     for (auto& row : pairs_)
         for (auto& p : row) p.busy.idle(now);
-    for (auto& l : lanes_) l->meter.busy.idle(now);
+    for (auto& d : ports_) {
+        for (lane& l : d->lanes) l.meter.busy.idle(now);
+        if (d->many()) d->drift(static_cast<std::uint64_t>(now.time_since_epoch().count()));
+    }
 }
 
 void engine::drain() noexcept

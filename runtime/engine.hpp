@@ -19,66 +19,24 @@
 #include "notifications.hpp"
 #include "operation.hpp"
 #include "progress_loop.hpp"
+#include "rails.hpp"
 #include "staging.hpp"
 
 namespace wye::detail {
 
-/// One rail of one driver: what waits for it and what it has in flight.
-struct lane {
-    driver* by = nullptr;
-    wye::limits limits;
-    std::uint32_t index = 0;             ///< in the agent's list
-    std::uint32_t rail = 0;
-    std::uint32_t chunks = 0;            ///< admitted to the window
-    std::uint32_t background_chunks = 0;
-    std::size_t bytes = 0, background_bytes = 0;
-    std::uint64_t owed = 0;              ///< bytes that went before waiting background work
-    std::uint32_t out = 0;               ///< pieces that the driver has
-    bool refused = false;                ///< until the next reap, or as long as the driver has any
-    bool posted = false;                 ///< since the last flush
-    fifo<piece> resumed;                 ///< in the window already, to be posted (again)
-    fifo<piece> ready[priority_count];   ///< second hops and sessions
-    list<leg> legs[priority_count];      ///< operations to cut from
-    std::uint64_t posts = 0;
-    driver_meter meter;
-
-    /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a bit
-    /// that is set is a hint, and one that is not is a fact.
-    mutable std::uint8_t asked = 0;
-
-    void wait(leg& g, std::size_t p) noexcept
-    {
-        legs[p].push_back(g);
-        asked |= static_cast<std::uint8_t>(1u << p);
-    }
-    void wait(piece& made, std::size_t p) noexcept
-    {
-        ready[p].push(made);
-        asked |= static_cast<std::uint8_t>(1u << p);
-    }
-    bool waiting(std::size_t p) const noexcept
-    {
-        if (!(asked & (1u << p))) return false;
-        if (!ready[p].empty() || !legs[p].empty()) return true;
-        asked &= static_cast<std::uint8_t>(~(1u << p));
-        return false;
-    }
-    bool anything_to_post() const noexcept { return asked || !resumed.empty(); }
-};
-
 /// How bytes get from one kind of segment to another: by one driver, or by two with staging between.
 struct route {
-    lane* first = nullptr;
-    lane* second = nullptr; ///< null when the first goes all the way
+    line* first = nullptr;
+    line* second = nullptr; ///< null when the first goes all the way
     pair_meter* pair = nullptr;
     bool simple = false;    ///< one hop, and no objects
 };
 
-/// What an agent is made of: operations, routes, lanes and staging, and the drivers below them.
+/// What an agent is made of: operations, routes, lines and staging, and the drivers below them.
 ///
-/// Data flows one way. `begin` puts an operation's legs into lanes; `poll` admits pieces by priority as windows
-/// allow and submits them; `driver::poll` ends in `ended`, which sends the piece to its next stage or settles
-/// its extent; the last extent completes the operation.
+/// Data flows one way. `begin` puts an operation's legs into lines; `poll` admits pieces to lanes by priority
+/// as windows allow and submits them; `driver::poll` ends in `ended`, which sends the piece to its next stage
+/// or settles its extent; the last extent completes the operation.
 class engine final : public source {
 public:
     engine(progress_loop&, std::string name, const agent_options&);
@@ -115,6 +73,9 @@ public:
     void ended(piece&, const error_code&, std::size_t bytes) noexcept;
     void landed_simple(piece&) noexcept; ///< the same, of all of a simple piece (express.cpp)
 
+    // Rails (failover.cpp).
+    void lose(driver&, std::uint32_t rail) noexcept;
+
     // source
     std::size_t poll(turn) noexcept override;
     bool in_flight() const noexcept override { return active_ != 0 || busy_drivers(); }
@@ -136,11 +97,13 @@ private:
         wye::tier tier;
         std::int32_t device;
         driver* home;
+        std::uint32_t peer;
     };
     std::uint32_t kind_of(const segment&);
     const route* learn_route(const segment& from, const segment& to);
     const route* find_route(const segment& from, const segment& to);
-    lane* carrier(const slice& from, const slice& to) noexcept;
+    port* carrier(const slice& from, const slice& to) noexcept;
+    line* way(const slice& from, const slice& to);
     bool busy_drivers() const noexcept;
 
     // transfers.cpp
@@ -166,34 +129,80 @@ private:
     void sweep(operation&) noexcept;
 
     // scheduler.cpp
-    std::size_t pump(lane&, turn) noexcept;
-    std::size_t choose(const lane&) const noexcept;
+    std::size_t pump(line&, lane&, turn) noexcept;
+    std::size_t choose(const line&, const lane&) const noexcept;
     bool room(const lane&, std::size_t p) const noexcept;
-    piece* cut_admitted(lane&, leg&, std::size_t p) noexcept;
-    void admit(lane&, piece&) noexcept;
+    piece* cut_admitted(line&, lane&, leg&, std::size_t p) noexcept;
+    void admit(line&, lane&, piece&) noexcept;
     bool post(lane&, piece&) noexcept;
-    void rotate(lane&, leg&, std::size_t p) noexcept;
+    void rotate(line&, leg&, std::size_t p) noexcept;
+    void resume(lane&, piece&) noexcept;
+    /// Of several rails the clock is read once a round.
+    std::uint64_t time_on(const lane& l) const noexcept { return l.one_of_many ? l.of->now : loop_.stamp(); }
+
+    // rails.cpp
+    /// Where the next piece of a port comes from and goes.
+    struct match {
+        line* from = nullptr;
+        lane* by = nullptr;
+        std::size_t priority = priority_count;
+    };
+    std::size_t poll_rails(port&, turn) noexcept;
+    std::size_t pull(port&, turn) noexcept;
+    std::size_t pull_resumed(port&, turn) noexcept;
+    match next(port&) noexcept;
+    match next(line&) noexcept;
+    lane* fit(line&, std::size_t p) noexcept;
+    bool carry(const match&) noexcept;
+    void took(lane&, piece&) noexcept;
+    void gave(lane&, piece&, std::uint64_t landed) noexcept;
+
+    // failover.cpp
+    line& line_of(const piece&) noexcept;
+    void expect(lane&, piece&) noexcept;
+    std::uint64_t patience_of(const lane&) const noexcept;
+    void reroute(piece&) noexcept;
+    void evacuate(lane&) noexcept;
+    void send_again(piece&) noexcept;
+    void forget(piece&) noexcept;
+    void spare_posting(piece&) noexcept;
+    bool outlived(lane&, piece&, error_code&) noexcept;
+    void trust(lane&) noexcept;
+    void suspect(lane&) noexcept;
+    void lose(lane&) noexcept;
+    void fenced(lane&) noexcept;
+    void opened(lane&, const error_code&) noexcept;
+    bool missed(const lane&) const noexcept;
+    void strand(line&) noexcept;
+    void look_at(lane&, std::uint64_t now) noexcept;
+    void look_by(port&, std::uint64_t at) noexcept;
+    void look(port&) noexcept;
 
     // express.cpp
     piece& simple_piece() noexcept;
     void spare(piece&) noexcept;
-    piece& cut_simple(lane&, operation&, extent&) noexcept;
-    std::size_t express(lane&, leg&, std::size_t p, turn) noexcept;
-    bool nobody_waits(const lane&, const extent&) const noexcept;
+    piece& cut_simple(const line&, lane&, operation&, extent&) noexcept;
+    piece& cut_express(line&, lane&, leg&) noexcept;
+    void skip(leg&) noexcept;
+    std::size_t express(line&, lane&, leg&, std::size_t p, turn) noexcept;
+    bool nobody_waits(const line&, const extent&) const noexcept;
     bool moved_at_once(lane&, operation&) noexcept;
-    bool express_at_once(lane&, operation&) noexcept;
+    bool express_at_once(line&, operation&) noexcept;
     bool plain(const extent&) const noexcept;
+    template <bool of_rails>
+    void land(piece&) noexcept;
     void landed_timed(piece&) noexcept;
+    void landed_on_rail(piece&) noexcept;
     void leave(piece&) noexcept;
 
     // pipeline.cpp
-    piece* cut(lane&, leg&) noexcept;
+    piece* cut(const line&, lane&, leg&) noexcept;
     piece* open_session(leg&, extent&, bool of_source) noexcept;
     void close_session(operation&, extent&, wye::step, bool of_source) noexcept;
     bool must_open_source(const extent&) const noexcept;
     bool must_open_target(const extent&) const noexcept;
     std::uint64_t most(const extent&) const noexcept;
-    std::uint64_t piece_size(const lane&, const extent&) const noexcept;
+    std::uint64_t piece_size(const line&, const extent&) const noexcept;
     bool sums(const operation&, const extent&) const noexcept;
     void advance(piece&) noexcept;
     void second_hop(piece&) noexcept;
@@ -204,6 +213,8 @@ private:
     void landed(piece&) noexcept;
     void arrived(operation&, const extent&, std::uint64_t bytes) noexcept;
     std::uint64_t part(const piece&) const noexcept;
+    void hop_ended(piece&, const error_code&, std::size_t bytes) noexcept;
+    void quit(piece&) noexcept;
     void drop(piece&, error_code) noexcept;
     piece* make_piece(operation&, extent&) noexcept;
     void free(piece&) noexcept;
@@ -218,18 +229,20 @@ private:
     progress_loop& loop_;
     std::string name_;
     std::vector<std::unique_ptr<driver>> drivers_;
-    std::vector<std::unique_ptr<lane>> lanes_;
+    std::vector<std::unique_ptr<port>> ports_; ///< one for each driver
     std::vector<segment*> segments_;
     std::vector<kind> kinds_;
     std::vector<const route*> by_kinds_; ///< by from-kind * kinds + to-kind
     std::deque<route> routes_;
+    const rail_options rails_;
     staging staging_;
     notifications notifications_;
     fifo<piece> summing_;
     piece* spares_ = nullptr; ///< for the short way, ready to be used again
     list<operation> operations_;
     std::size_t active_ = 0;
-    std::size_t first_lane_ = 0;
+    std::size_t first_port_ = 0;
+    std::uint32_t lines_ = 0; ///< ever made
     std::array<std::array<pair_meter, tier_count>, tier_count> pairs_;
     std::uint64_t begun_ = 0, cancelled_ = 0, missed_ = 0;
 };

@@ -29,6 +29,7 @@ public:
         case errc::read_only: return "it was opened for reading only";
         case errc::not_supported: return "the tier or its driver cannot do this";
         case errc::shut_down: return "the runtime or the agent is shutting down";
+        case errc::rail_lost: return "every rail that could carry it is lost";
         case errc::bad_name: return "a malformed key, path or URL";
         }
         return "unknown error " + std::to_string(value);
@@ -42,6 +43,7 @@ public:
         case errc::bad_name: return sys::errc::invalid_argument;
         case errc::out_of_range: return sys::errc::result_out_of_range;
         case errc::corrupt:
+        case errc::rail_lost:
         case errc::short_transfer: return sys::errc::io_error;
         case errc::not_found: return sys::errc::no_such_file_or_directory;
         case errc::read_only: return sys::errc::permission_denied;

@@ -43,7 +43,7 @@ bool engine::plain(const extent& x) const noexcept
     r.pair->busy.begin(loop_);
     if (sampled(begun_, x.length)) op.began = loop_.stamp();
     const bool straight = op.alike && nobody_waits(*r.first, x);
-    if (straight && moved_at_once(*r.first, op)) return finish(op);
+    if (straight && moved_at_once(*r.first->only, op)) return finish(op);
     if (op.when != steady::time_point{}) loop_.timers().add(op);
     if (!straight || !express_at_once(*r.first, op)) {
         op.legs = &op.only;
@@ -75,11 +75,11 @@ void engine::spare(piece& p) noexcept
     spares_ = &p;
 }
 
-piece& engine::cut_simple(lane& l, operation& op, extent& x) noexcept
+piece& engine::cut_simple(const line& w, lane& l, operation& op, extent& x) noexcept
 {
     piece& p = simple_piece();
     const std::uint64_t left = x.length - x.cut;
-    const std::uint64_t bytes = left <= l.limits.chunk_bytes ? left : piece_size(l, x);
+    const std::uint64_t bytes = left <= w.straight_bytes ? left : piece_size(w, x);
     p.op = &op;
     p.of = &x;
     p.urgent = op.priority == priority::urgent;
@@ -95,36 +95,52 @@ piece& engine::cut_simple(lane& l, operation& op, extent& x) noexcept
     return p;
 }
 
+/// The next piece of this leg, in the window.
+piece& engine::cut_express(line& w, lane& l, leg& g) noexcept
+{
+    operation& op = *g.op;
+    extent& x = op.extents[g.cursor];
+    piece& made = cut_simple(w, l, op, x);
+    g.burst += static_cast<std::uint32_t>(made.bytes);
+    if (x.cut == x.length && ++g.cursor == g.end) g.unlink();
+    admit(w, l, made);
+    return made;
+}
+
+/// An extent with nothing to move, which may be the end of the operation.
+[[gnu::noinline]] void engine::skip(leg& g) noexcept
+{
+    operation& op = *g.op;
+    extent& x = op.extents[g.cursor];
+    x.at = phase::moving;
+    if (++g.cursor == g.end) g.unlink();
+    settle(op, x);
+}
+
 /// Posts pieces of this leg until it is used up, has had its share, or the window or the turn ends.
-[[gnu::flatten]] std::size_t engine::express(lane& l, leg& g, std::size_t p, turn t) noexcept
+[[gnu::flatten]] std::size_t engine::express(line& w, lane& l, leg& g, std::size_t p, turn t) noexcept
 {
     operation& op = *g.op;
     std::size_t n = 0;
     do {
-        extent& x = op.extents[g.cursor];
+        const extent& x = op.extents[g.cursor];
         if (x.length == 0 || x.failed) {
-            x.at = phase::moving;
-            if (++g.cursor == g.end) g.unlink();
-            settle(op, x); // which may be the end of the operation
+            skip(g);
             return n;
         }
-        piece& made = cut_simple(l, op, x);
-        g.burst += static_cast<std::uint32_t>(made.bytes);
-        if (x.cut == x.length && ++g.cursor == g.end) g.unlink();
-        admit(l, made);
-        if (!post(l, made)) break;
+        if (!post(l, cut_express(w, l, g))) break;
         ++n;
     } while (g.is_linked() && g.burst < burst_bytes && room(l, p) && !t.over());
-    rotate(l, g, p);
+    rotate(w, g, p);
     return n;
 }
 
 /// A copy in one piece that finds nobody waiting goes straight to the driver, unless the caller of this pass counts
 /// the microseconds.
-bool engine::nobody_waits(const lane& l, const extent& x) const noexcept
+bool engine::nobody_waits(const line& w, const extent& x) const noexcept
 {
-    return x.length != 0 && x.length <= l.limits.chunk_bytes && !l.refused && !l.anything_to_post() &&
-           !loop_.in_bounded_turn();
+    return w.only && x.length != 0 && x.length <= w.straight_bytes && !w.only->refused && !w.asked &&
+           w.only->resumed.empty() && !loop_.in_bounded_turn();
 }
 
 /// Where the driver can do a little there and then, there is nothing to queue, to poll or to wait for.
@@ -147,19 +163,20 @@ bool engine::moved_at_once(lane& l, operation& op) noexcept
     return true;
 }
 
-bool engine::express_at_once(lane& l, operation& op) noexcept
+bool engine::express_at_once(line& w, operation& op) noexcept
 {
     extent& x = op.one;
+    lane& l = *w.only;
     if (!room(l, static_cast<std::size_t>(op.priority))) return false;
-    piece& made = cut_simple(l, op, x);
-    admit(l, made);
+    piece& made = cut_simple(w, l, op, x);
+    admit(w, l, made);
     op.express = post(l, made);
     return true;
 }
 
-[[gnu::flatten]] void engine::landed_simple(piece& p) noexcept
+template <bool of_rails>
+[[gnu::always_inline]] inline void engine::land(piece& p) noexcept
 {
-    if (p.began) return landed_timed(p);
     lane& l = *p.at;
     operation& op = *p.op;
     extent& x = *p.of;
@@ -167,6 +184,7 @@ bool engine::express_at_once(lane& l, operation& op) noexcept
     ++l.meter.operations;
     l.meter.bytes += p.from.length;
     leave(p);
+    if constexpr (of_rails) gave(l, p, p.bytes);
     op.bytes += p.bytes;
     x.route->pair->bytes += p.bytes;
     if (op.progress) op.progress->add(p.bytes);
@@ -178,10 +196,23 @@ bool engine::express_at_once(lane& l, operation& op) noexcept
     if (--op.left == 0) finish(op);
 }
 
+[[gnu::flatten]] void engine::landed_simple(piece& p) noexcept
+{
+    if (p.began) return landed_timed(p);
+    if (p.at->one_of_many) return landed_on_rail(p);
+    land<false>(p);
+}
+
+[[gnu::noinline]] void engine::landed_on_rail(piece& p) noexcept
+{
+    if (p.ghost || p.sibling || p.landed_elsewhere) return hop_ended(p, {}, p.from.length);
+    land<true>(p);
+}
+
 /// The rare one whose time is taken. Apart, so that the others need no registers saved for reading the clock.
 [[gnu::noinline]] void engine::landed_timed(piece& p) noexcept
 {
-    p.at->meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - p.began)});
+    p.at->meter.latency.add(duration{static_cast<duration::rep>(time_on(*p.at) - p.began)});
     p.began = 0;
     landed_simple(p);
 }

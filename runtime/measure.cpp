@@ -41,11 +41,13 @@ void detail::engine::count(metrics& m) const
             m.pairs.push_back({static_cast<tier>(from), static_cast<tier>(to), p.bytes, p.operations, p.errors,
                                p.busy.in_flight(), p.busy.total(now), p.latency});
         }
-    for (const auto& l : lanes_) {
-        const driver_meter& d = l->meter;
-        m.drivers.push_back({std::string{l->by->name()}, d.bytes, d.operations, d.errors, d.retries, d.refusals,
-                             l->chunks, d.measured(now) ? d.bytes_per_second(now) : l->limits.bytes_per_second, d.latency});
-    }
+    for (const auto& d : ports_)
+        for (const lane& l : d->lanes) {
+            const driver_meter& t = l.meter;
+            m.drivers.push_back(
+                {std::string{l.by->name()}, t.bytes, t.operations, t.errors, t.retries, t.refusals, l.chunks,
+                 t.measured(now) ? t.bytes_per_second(now) : l.limits.bytes_per_second, t.latency, l.rail});
+        }
     m.operations = begun_;
     m.cancelled = cancelled_;
     m.deadlines_missed = missed_;

@@ -131,7 +131,7 @@ inline error_code stop_error(const operation& op) noexcept
 enum class stage : std::uint8_t { session, sum_before, hop, sum_between, last_hop, sum_after };
 
 /// A chunk and what the runtime knows of it.
-struct piece final : chunk {
+struct piece final : chunk, hook {
     operation* op = nullptr;
     extent* of = nullptr;
     leg* from_leg = nullptr;     ///< to resume when a session has opened
@@ -144,6 +144,12 @@ struct piece final : chunk {
     std::int32_t buffer = -1;    ///< staging buffer
     wye::detail::stage stage = stage::hop;
     bool simple = false;         ///< of a simple leg
+
+    // Where rails may be lost (failover.cpp). The hook is for the lane's order.
+    bool ghost = false;            ///< overdue, and sent again
+    bool landed_elsewhere = false; ///< another of its ring did
+    piece* sibling = nullptr;      ///< the next of the ring that carries the same bytes; null when alone
+    std::uint64_t due = 0;         ///< when it is missed, in nanoseconds of its port's time
 };
 
 } // namespace wye::detail

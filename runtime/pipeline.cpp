@@ -59,12 +59,18 @@ bool engine::sums(const operation& op, const extent& x) const noexcept
     return op.verify && (is_storage(x.from->tier) || is_storage(x.to->tier));
 }
 
-std::uint64_t engine::piece_size(const lane& l, const extent& x) const noexcept
+[[gnu::noinline]] std::uint64_t engine::piece_size(const line& w, const extent& x) const noexcept
 {
     const std::uint64_t left = x.length - x.cut;
     std::uint64_t size = most(x);
+    if (left <= size && w.spread == 0) return left;
+    // An object that was not opened is read or put in one.
+    const bool whole = (is_object(*x.from) && !(x.opened && x.opened->source_open)) ||
+                       (is_object(*x.to) && !(x.opened && x.opened->target_open));
+    if (w.spread != 0 && !whole)
+        size = std::min(size, std::max<std::uint64_t>(w.straight_bytes, (left >> w.spread) / 4096 * 4096));
     if (left <= size) return left;
-    const std::uint64_t unit = l.limits.alignment;
+    const std::uint64_t unit = w.limits.alignment;
     if (unit > 1) {
         // So that the pieces after this one begin where the device likes it.
         const std::uint64_t stored = is_storage(x.from->tier) ? x.from_offset : x.to_offset;
@@ -76,7 +82,7 @@ std::uint64_t engine::piece_size(const lane& l, const extent& x) const noexcept
 
 /// The next piece of the leg's extent, or null: the leg then waits elsewhere (for a session or a staging buffer)
 /// or is used up.
-piece* engine::cut(lane& l, leg& g) noexcept
+piece* engine::cut(const line& w, lane& l, leg& g) noexcept
 {
     operation& op = *g.op;
     while (g.cursor != g.end && op.extents[g.cursor].at == phase::over) ++g.cursor;
@@ -105,7 +111,7 @@ piece* engine::cut(lane& l, leg& g) noexcept
     x.at = phase::moving;
     piece* p = make_piece(op, x);
     p->place = x.cut;
-    p->bytes = piece_size(l, x);
+    p->bytes = piece_size(w, x);
     p->buffer = buffer;
     p->rail = l.rail;
     p->from = {x.from, x.from_offset + x.cut, p->bytes};
@@ -136,7 +142,7 @@ piece* engine::open_session(leg& g, extent& x, bool of_source) noexcept
     p->total = x.length;
     p->from_leg = &g;
     const route& r = *x.route;
-    lane& where = of_source || !r.second ? *r.first : *r.second;
+    line& where = of_source || !r.second ? *r.first : *r.second;
     where.wait(*p, static_cast<std::size_t>(op.priority));
     return nullptr;
 }
@@ -154,7 +160,7 @@ void engine::close_session(operation& op, extent& x, wye::step how, bool of_sour
         p->checksum = crc32c_finish(op.checks[&x - op.extents].sum, x.length);
     }
     const route& r = *x.route;
-    lane& where = of_source || !r.second ? *r.first : *r.second;
+    line& where = of_source || !r.second ? *r.first : *r.second;
     where.wait(*p, static_cast<std::size_t>(op.priority));
 }
 
@@ -197,14 +203,19 @@ bool engine::resume_short(piece& p, std::size_t bytes) noexcept
     p.from = p.from.sub(bytes, p.from.length - bytes);
     p.to = p.to.sub(bytes, p.to.length - bytes);
     if (p.op->stopping || p.of->failed) return false;
-    l.resumed.push(p);
+    resume(l, p);
     return true;
 }
 
 /// What a driver says of a piece: the end of its hop, or of part of it.
 void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
 {
-    if (p.simple && !said.failed() && bytes >= p.from.length) return landed_simple(p);
+    if (p.simple && !said.failed() && bytes >= p.from.length) landed_simple(p);
+    else hop_ended(p, said, bytes);
+}
+
+void engine::hop_ended(piece& p, const error_code& said, std::size_t bytes) noexcept
+{
     lane& l = *p.at;
     --l.out;
     error_code e = said;
@@ -214,9 +225,13 @@ void engine::ended(piece& p, const error_code& said, std::size_t bytes) noexcept
         else e = stop_error(*p.op);
     }
     ++l.meter.operations;
-    if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(loop_.stamp() - p.began)});
+    if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(time_on(l) - p.began)});
     p.began = 0;
     leave(p);
+    if (l.one_of_many) {
+        gave(l, p, e.failed() ? 0 : p.bytes);
+        if (l.of->watched && outlived(l, p, e)) return;
+    }
     if (e.failed()) {
         ++l.meter.errors;
         return p.stage == stage::session ? session_ended(p, e) : drop(p, e);
@@ -254,14 +269,12 @@ void engine::advance(piece& p) noexcept
 void engine::second_hop(piece& p) noexcept
 {
     const extent& x = *p.of;
-    lane& l = *x.route->second;
     p.stage = stage::last_hop;
     p.from = staging_.buffer(p.buffer, p.bytes);
     p.to = {x.to, x.to_offset + p.place, p.bytes};
     p.session = x.opened && x.opened->target_open ? x.opened->target : 0;
     p.sole = is_object(*x.to) && p.bytes == x.length;
-    p.rail = l.rail;
-    l.wait(p, static_cast<std::size_t>(p.op->priority));
+    x.route->second->wait(p, static_cast<std::size_t>(p.op->priority));
 }
 
 /// Checksums, in slices small enough for a budget.
@@ -297,7 +310,7 @@ void engine::summed(piece& p) noexcept
     }
     if (p.stage == stage::sum_between) return second_hop(p);
     p.stage = stage::last_hop;
-    p.at->resumed.push(p);
+    resume(*p.at, p);
 }
 
 void engine::landed(piece& p) noexcept
@@ -322,12 +335,21 @@ std::uint64_t engine::part(const piece& p) const noexcept
     return p.stage == stage::last_hop && !is_object(*p.of->to) ? p.bytes - p.to.length : 0;
 }
 
+/// It is in no window any more, if it was in one.
+void engine::quit(piece& p) noexcept
+{
+    lane* const l = p.at;
+    if (!l) return;
+    leave(p);
+    if (l->one_of_many) gave(*l, p, 0);
+}
+
 /// The end of a piece, with what it held given back.
 void engine::drop(piece& p, error_code e) noexcept
 {
     operation& op = *p.op;
     extent& x = *p.of;
-    if (p.at) leave(p);
+    quit(p);
     const bool staged = p.buffer >= 0;
     if (staged) staging_.give_back(p.buffer, op.priority);
     if (e) arrived(op, x, part(p));

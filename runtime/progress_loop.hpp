@@ -73,7 +73,7 @@ public:
     /// For who polls in a circle: with a clock of its own, what is waited for comes only as time passes.
     void pass_time() noexcept
     {
-        if (by_) by_->pass(clock::time_point::max());
+        if (by_ && fire_timers() == 0) by_->pass(next_timer());
     }
 
     /// Operations to be used again; the loop's, since an operation may outlive its agent.

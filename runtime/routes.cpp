@@ -16,10 +16,12 @@ namespace detail {
 
 std::uint32_t engine::kind_of(const segment& s)
 {
-    const auto same = [&](const kind& k) { return k.tier == s.tier && k.device == s.device && k.home == s.home; };
+    const auto same = [&](const kind& k) {
+        return k.tier == s.tier && k.device == s.device && k.home == s.home && k.peer == s.peer;
+    };
     const auto it = std::find_if(kinds_.begin(), kinds_.end(), same);
     if (it != kinds_.end()) return static_cast<std::uint32_t>(it - kinds_.begin());
-    kinds_.push_back({s.tier, s.device, s.home});
+    kinds_.push_back({s.tier, s.device, s.home, s.peer});
     by_kinds_.assign(kinds_.size() * kinds_.size(), nullptr);
     return static_cast<std::uint32_t>(kinds_.size() - 1);
 }
@@ -31,24 +33,38 @@ const route* engine::learn_route(const segment& from, const segment& to)
 }
 
 /// The driver that goes all the way; of several the fastest, and of equals the latest.
-lane* engine::carrier(const slice& from, const slice& to) noexcept
+port* engine::carrier(const slice& from, const slice& to) noexcept
 {
-    lane* best = nullptr;
-    for (auto& l : lanes_) {
-        if (!l->by->carries(from, to)) continue;
-        if (!best || l->limits.bytes_per_second >= best->limits.bytes_per_second) best = l.get();
+    const auto rate = [](const port& d) {
+        double sum = 0;
+        for (const lane& l : d.lanes) sum += l.limits.bytes_per_second;
+        return sum;
+    };
+    port* best = nullptr;
+    for (auto& d : ports_) {
+        if (!d->by->carries(from, to)) continue;
+        if (!best || rate(*d) >= rate(*best)) best = d.get();
     }
     return best;
+}
+
+/// The line of that driver for the rails that these two have in common.
+line* engine::way(const slice& from, const slice& to)
+{
+    port* const d = carrier(from, to);
+    if (!d) return nullptr;
+    const std::uint64_t rails = d->many() ? d->by->rails_between(from, to) & d->every_rail() : 1;
+    return rails ? &d->line_of(rails, lines_++) : nullptr;
 }
 
 const route* engine::find_route(const segment& from, const segment& to)
 {
     const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
-    route r{carrier(a, b), nullptr, nullptr, false};
+    route r{way(a, b), nullptr, nullptr, false};
     if (!r.first) {
         segment memory{tier::dram};
         const slice between{&memory, 0, 0};
-        r = {carrier(a, between), carrier(between, b), nullptr, false};
+        r = {way(a, between), way(between, b), nullptr, false};
         if (!r.first || !r.second) return nullptr;
         if (!staging_.made()) {
             staging_.make(*this, kind_of(memory));
@@ -64,12 +80,16 @@ const route* engine::find_route(const segment& from, const segment& to)
 
 namespace {
 
-hop hop_of(const lane& l, tier from, tier to, steady::time_point now, bool& measured)
+hop hop_of(const line& w, tier from, tier to, steady::time_point now, bool& measured)
 {
-    const bool known = l.meter.measured(now);
-    measured = measured && known;
-    return {std::string{l.by->name()}, from, to, known ? l.meter.bytes_per_second(now) : l.limits.bytes_per_second,
-            l.limits.latency};
+    hop h{std::string{w.of->by->name()}, from, to, 0, w.limits.latency};
+    for (const lane& l : w.of->lanes) {
+        if (!(w.rails >> l.rail & 1)) continue;
+        const bool known = l.meter.measured(now);
+        measured = measured && known;
+        h.bytes_per_second += known ? l.meter.bytes_per_second(now) : l.limits.bytes_per_second;
+    }
+    return h;
 }
 
 } // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations from `copy` to completion: checked, lined up in lanes, stopped, settled.
+// Operations from `copy` to completion: checked, lined up, stopped, settled.
 
 #include <algorithm>
 
@@ -185,7 +185,7 @@ void engine::let_go_alike(operation& op) noexcept
     }
 }
 
-/// Makes the operation's legs: extents that begin at the same lane queue together.
+/// Makes the operation's legs: extents that begin at the same line queue together.
 void engine::line_up(operation& op) noexcept
 {
     const extent* const x = op.extents;
@@ -210,12 +210,12 @@ void engine::line_up(operation& op) noexcept
 void engine::line_up_apart(operation& op) noexcept
 {
     const auto alone = [&](const extent& x) { return must_open_source(x) || must_open_target(x); };
-    const auto lane_of = [&](const extent& x) { return x.route->first; };
+    const auto way_of = [&](const extent& x) { return x.route->first; };
     extent* const x = op.extents;
     const auto rank = [&](const extent& e) { return e.at == phase::over ? 2 : alone(e) ? 1 : 0; };
     const auto order = [&](const extent& a, const extent& b) {
         if (rank(a) != rank(b)) return rank(a) < rank(b);
-        if (rank(a) == 0 && lane_of(a) != lane_of(b)) return lane_of(a)->index < lane_of(b)->index;
+        if (rank(a) == 0 && way_of(a) != way_of(b)) return way_of(a)->index < way_of(b)->index;
         return a.index < b.index;
     };
     std::sort(x, x + op.count, order);
@@ -226,7 +226,7 @@ void engine::line_up_apart(operation& op) noexcept
         op.checks = sorted;
     }
     const auto starts = [&](std::uint32_t i) {
-        return rank(x[i]) != 2 && (i == 0 || rank(x[i]) == 1 || lane_of(x[i]) != lane_of(x[i - 1]));
+        return rank(x[i]) != 2 && (i == 0 || rank(x[i]) == 1 || way_of(x[i]) != way_of(x[i - 1]));
     };
     for (std::uint32_t i = 0; i < op.count; ++i) op.leg_count += starts(i);
     if (op.leg_count == 0) return;
@@ -314,12 +314,17 @@ void engine::sweep(operation& op) noexcept
             (p->op == &op && p->stage != stage::session ? dropped : kept).push(*p);
         }
         queue = kept;
-        while (piece* p = dropped.pop()) drop(*p, stop_error(op));
+        while (piece* p = dropped.pop()) spare_posting(*p);
     };
-    for (auto& l : lanes_) {
-        from(l->resumed);
-        if (l->out == 0) l->refused = false; // what was refused may be gone, and then no reap will come
-        for (auto& queue : l->ready) from(queue);
+    for (auto& d : ports_) {
+        for (lane& l : d->lanes) {
+            from(l.resumed);
+            if (l.out != 0 || !l.refused) continue;
+            l.refused = false; // what was refused may be gone, and then no reap will come
+            if (room(l, urgent)) d->full.set(l.rail, false);
+        }
+        for (auto& w : d->lines)
+            for (auto& queue : w->ready) from(queue);
     }
     from(summing_);
 }

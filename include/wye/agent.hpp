@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -21,10 +22,20 @@
 
 namespace wye {
 
+/// When a rail is given up, and what then. Of drivers that may lose rails (`driver::may_lose_rails`).
+struct rail_options {
+    double overdue = 10;                  ///< times its predicted time: a piece is missed, and sent again elsewhere
+    duration overdue_least = std::chrono::microseconds{100}; ///< however short the prediction
+    duration quarantine = std::chrono::seconds{2}; ///< a rail that something is missing from is closed, at the latest
+    duration probe = std::chrono::seconds{1};      ///< at most between attempts to open a closed one
+    duration give_up = std::chrono::seconds{10};   ///< without any rail left a copy ends in `errc::rail_lost`
+};
+
 struct agent_options {
     bool default_drivers = true;          ///< host, file, directory; without: add your own
     std::size_t staging_bytes = 16_MiB;   ///< the bounded pool that two-hop routes go through; taken at first use
     std::size_t staging_piece = 512_KiB;  ///< what one hop hands to the next
+    rail_options rails{};
 };
 
 /// One hop of a route.

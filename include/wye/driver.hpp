@@ -58,6 +58,8 @@ struct limits {
     std::uint32_t window_chunks = 64;         ///< pieces in flight per rail
     std::size_t window_bytes = 16_MiB;        ///< bytes in flight per rail; one piece is always admitted
     std::uint32_t background_chunks = 4;      ///< of which background work may hold so many
+    std::size_t spread_bytes = 128_KiB;       ///< with several rails: what is left is not shared out in smaller pieces,
+                                              ///< so that a transfer of so much rides one rail
     std::size_t at_once_bytes = 0;            ///< up to which `driver::move_at_once` is worth asking
     duration latency = std::chrono::microseconds{1}; ///< nominal, of one piece
     double bytes_per_second = 4e9;            ///< nominal, of one rail
@@ -112,8 +114,8 @@ public:
 ///
 /// Every call is made on the runtime's thread, and none may block, the destructor excepted: it ends what
 /// it started (helper threads, kernel work) before it returns. A driver is destroyed only when no chunk is
-/// out on loan. Callbacks given to `enlist`, `open_file`, `sync` and `open_store` are called exactly once,
-/// at once or from `poll`.
+/// out on loan. Callbacks given to `enlist`, `open_file`, `sync`, `open_store`, `fence` and `open_rail` are called
+/// exactly once, at once or from `poll`.
 class driver {
 public:
     virtual ~driver() = default;
@@ -121,10 +123,18 @@ public:
     /// Short, stable, lower case: "host", "file". Metrics and messages use it.
     virtual std::string_view name() const noexcept = 0;
     virtual wye::limits limits() const noexcept { return {}; }
-    virtual std::uint32_t rails() const noexcept { return 1; }
+    virtual std::uint32_t rails() const noexcept { return 1; } ///< at most 64
+    /// With several rails: windows and nominal rates of each. How pieces are cut is for `limits` to say.
+    virtual wye::limits rail_limits(std::uint32_t /*rail*/) const noexcept { return limits(); }
+    /// With several rails: bits of those that may carry from the one to the other (near the GPU, known to the peer).
+    /// Remembered, as `carries` is.
+    virtual std::uint64_t rails_between(const slice& /*from*/, const slice& /*to*/) const noexcept
+    {
+        return ~std::uint64_t{0};
+    }
 
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
-    /// `segment::home`, since the answer is remembered.
+    /// `segment::home` and `peer`, since the answer is remembered.
     virtual bool carries(const slice& from, const slice& to) const noexcept = 0;
 
     /// Moves a little (`limits::at_once_bytes`) here and now, if that takes microseconds and cannot wait for
@@ -148,6 +158,17 @@ public:
     /// Before the loop sleeps on `wait_handle()`. False: something is there already, poll instead.
     virtual bool arm() noexcept { return true; }
 
+    /// Whether rails may be lost, and are worth watching: silence, too, is then taken for a loss. A chunk that ends in
+    /// `errc::rail_lost` did not fail, its rail did; its bytes may still be on their way, and it is sent again over
+    /// another rail.
+    virtual bool may_lose_rails() const noexcept { return false; }
+    /// Closes what the rail posts through and flushes it, asynchronously. When `fenced` is called, every chunk that
+    /// the rail had has ended (in `errc::rail_lost`, if it did not arrive), and nothing that was ever posted on it
+    /// touches memory any more. Nothing is submitted to it until it is open again.
+    virtual void fence(std::uint32_t /*rail*/, std::function<void()> fenced) { fenced(); }
+    /// Opens a fenced rail again, and finds out whether it carries anything; asked again later if not.
+    virtual void open_rail(std::uint32_t /*rail*/, std::function<void(error_code)> opened) { opened({}); }
+
     /// Memory is registered or leaves. Slow work goes to a helper thread; `done` then comes from `poll`.
     virtual void enlist(segment&, std::function<void(error_code)> done) { done({}); }
     virtual void dismiss(segment&) noexcept {}
@@ -167,9 +188,14 @@ public:
     /// Its place in `segment::notes`, given by `agent::add`.
     std::size_t id() const noexcept { return id_; }
 
+protected:
+    /// A rail is lost, though no chunk may have told of it. From `poll`.
+    void lost(std::uint32_t rail) noexcept;
+
 private:
     friend class detail::engine;
     std::size_t id_ = 0;
+    detail::engine* engine_ = nullptr;
 };
 
 } // namespace wye

@@ -30,6 +30,7 @@ enum class errc {
     read_only,           ///< a write to something opened or published for reading
     not_supported,       ///< the tier or the driver cannot do this
     shut_down,           ///< the runtime or the agent is gone, or going
+    rail_lost,           ///< every rail that could carry it is lost; of a chunk, see `driver::may_lose_rails`
     bad_name,            ///< a key, path or URL that is malformed or forbidden
 };
 

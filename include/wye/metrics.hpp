@@ -33,7 +33,7 @@ struct pair_metrics {
     latency_histogram latency;    ///< from `copy` to completion
 };
 
-/// What one driver did.
+/// What one rail of one driver did; most drivers have one.
 struct driver_metrics {
     std::string name;
     std::uint64_t bytes = 0;
@@ -44,6 +44,7 @@ struct driver_metrics {
     std::uint64_t in_flight = 0;  ///< chunks
     double bytes_per_second = 0;  ///< measured while busy; nominal before that
     latency_histogram latency;    ///< of a chunk, from submit to done
+    std::uint32_t rail = 0;
 };
 
 struct metrics {

@@ -43,7 +43,35 @@ device_model default_gpu();    ///< each GPU's copy engines
 device_model default_disk();   ///< NVMe
 device_model default_store();  ///< objects, over a network
 
+/// One rail of a host: a NIC port with a link to the like rail of every other host.
+struct rail_model {
+    double bytes_per_second = 12.5e9;       ///< each way
+    double operations_per_second = 2e6;     ///< no operation holds it for less
+    duration latency = std::chrono::microseconds{10}; ///< one way; a write is over after two
+    std::uint32_t queue_depth = 4096;       ///< operations that it takes before it refuses
+};
+
+/// The rails of a host, and what their driver tells the runtime.
+struct nic_model {
+    std::vector<rail_model> rails;          ///< without any, the host has no way to others
+    duration post_cost = std::chrono::nanoseconds{100}; ///< of the processor, for each operation
+    duration fence_time = std::chrono::microseconds{50}; ///< to close an endpoint and flush it, or to open it
+    bool near = false;                      ///< what is in VRAM goes over the rails near its GPU only
+    wye::limits limits;                     ///< `latency` and `bytes_per_second` are filled in from the above
+};
+
+/// As many equal rails as are asked for, with limits that suit them.
+nic_model default_nic(std::size_t rails, rail_model = {});
+
+/// What may be wrong with a rail for long.
+enum class rail_state : std::uint8_t {
+    up,
+    dark,   ///< nothing comes through, and nobody says so
+    broken, ///< operations end in an error; some of their bytes may arrive all the same, later
+};
+
 struct host_options {
+    nic_model nic{};
     device_model memory = default_memory();
     device_model gpu = default_gpu();
     device_model disk = default_disk();
@@ -67,8 +95,12 @@ enum class fault_kind : std::uint8_t {
     stall,        ///< the device does nothing for a while
     clock_jump,   ///< the whole world's clock goes on by `extent` at `from`, as when a machine was suspended
     flip,         ///< a byte arrives changed; of a disk or a store
+    dark,         ///< a rail goes dark for a while
+    broken,       ///< a rail breaks for a while
+    slow,         ///< a rail carries a tenth for a while
+    twice,        ///< bytes arrive twice; of a rail
 };
-inline constexpr std::size_t fault_kind_count = 14;
+inline constexpr std::size_t fault_kind_count = 18;
 std::string_view name_of(fault_kind) noexcept;
 
 /// What goes wrong, how often, when and where. Each has a stream of random numbers of its own, so that leaving one
@@ -77,7 +109,7 @@ struct fault {
     fault_kind what{};
     double chance = 1;             ///< on each occasion
     duration from{}, until = duration::max(); ///< since the world began
-    std::string device{};          ///< "memory", "gpu", "disk" or "store"; empty: wherever it can happen
+    std::string device{};          ///< "memory", "gpu", "disk", "store" or "nic"; empty: wherever it can happen
     duration extent = std::chrono::microseconds{100}; ///< at most: delays, stalls, refusals, timeouts, jumps
     std::uint64_t seed = 0;        ///< of its stream, beside the world's; equal faults want different ones
 };
@@ -121,11 +153,15 @@ public:
     const std::string& name() const noexcept;
     /// What its disk has at this path: there from the start if `create`, else null when nobody wrote it.
     std::vector<std::byte>* file(const std::string& path, bool create = false) const;
-    /// Operations that a device ("memory", "gpu", "disk", "store") has, and the most it ever had.
+    /// Operations that a device ("memory", "gpu", "disk", "store", "nic") has, and the most it ever had.
     std::size_t held(std::string_view device) const;
     std::size_t most_held(std::string_view device) const;
     /// A device that does nothing until it is let go. Holding all of them shows what windows admit.
     void hold(std::string_view device, bool on = true) const;
+    /// From now on a rail is like this, and carries so much of its rate.
+    void set_rail(std::uint32_t rail, rail_state, double speed = 1) const;
+    /// Bytes that it has carried out of or into this host.
+    std::uint64_t carried(std::uint32_t rail) const;
 
 private:
     friend class world;
@@ -146,6 +182,8 @@ public:
     /// Without a host it is on the first, which is made if there is none.
     agent& spawn(std::string name, agent_options = {});
     agent& spawn(std::string name, host, agent_options = {});
+    /// Memory of another host's agent, as this one may read and write it. That region outlives this one.
+    region reach(agent& here, agent& there, const region& theirs);
     /// The end of an agent and its runtime: what it has in flight is cancelled and drained, which takes virtual time,
     /// and who waits for it is told.
     void end(agent&);

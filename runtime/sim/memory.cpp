@@ -9,12 +9,15 @@ namespace wye::sim::detail {
 
 namespace {
 
+/// Memory of this host.
+bool here(const slice& s) noexcept { return !s.of->home; }
+
 class memory final : public device_driver {
 public:
     explicit memory(machine& m) : device_driver{m, m.memory} {}
     bool carries(const slice& from, const slice& to) const noexcept override
     {
-        return from.tier() == tier::dram && to.tier() == tier::dram;
+        return here(from) && here(to) && from.tier() == tier::dram && to.tier() == tier::dram;
     }
 };
 
@@ -24,7 +27,7 @@ public:
     explicit gpu(machine& m) : device_driver{m, m.gpu} {}
     bool carries(const slice& from, const slice& to) const noexcept override
     {
-        return from.tier() <= tier::vram && to.tier() <= tier::vram &&
+        return here(from) && here(to) && from.tier() <= tier::vram && to.tier() <= tier::vram &&
                (from.tier() == tier::vram || to.tier() == tier::vram);
     }
 
@@ -44,6 +47,7 @@ std::unique_ptr<driver> gpu_driver(machine& m) { return std::make_unique<gpu>(m)
 
 void equip(agent& a, machine& m)
 {
+    if (!m.nic.rails.empty()) a.add(nic_driver(m));
     a.add(memory_driver(m));
     a.add(gpu_driver(m));
     a.add(disk_driver(m));

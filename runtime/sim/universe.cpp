@@ -30,19 +30,21 @@ bool holds_for(const fault& f, const device& d, duration since_beginning) noexce
 
 machine::machine(universe& u, std::string n, const host_options& o)
     : in{u}, name{std::move(n)}, disk_bytes{o.disk_bytes}, memory{make_device("memory", o.memory)},
-      gpu{make_device("gpu", o.gpu, o.gpus)}, disk{make_device("disk", o.disk)}, store{make_device("store", o.store)}
+      gpu{make_device("gpu", o.gpu, o.gpus)}, disk{make_device("disk", o.disk)},
+      store{make_device("store", o.store)}, nic{device{.name = "nic"}, o.nic, {}, {}}
 {
+    for (const rail_model& m : o.nic.rails) nic.rails.push_back({.model = m});
 }
 
 device* machine::find(std::string_view device_name) noexcept
 {
-    for (device* d : {&memory, &gpu, &disk, &store})
+    for (device* d : {&memory, &gpu, &disk, &store, &nic.self})
         if (d->name == device_name) return d;
     return nullptr;
 }
 
 party::party(universe& u, std::string name, machine& m, const agent_options& o)
-    : rt{runtime_options{.idle = {}, .clock = &u}}
+    : rt{runtime_options{.idle = {}, .clock = &u}}, on{m}
 {
     it.emplace(rt, std::move(name), o);
     equip(*it, m);
@@ -121,6 +123,12 @@ time_point universe::next_timer() const noexcept
     time_point next = director->next_timer();
     for (const auto& p : parties) next = std::min(next, p->rt.next_timer());
     return next;
+}
+
+machine& universe::host_of(const agent& a) noexcept
+{
+    const auto is = [&](const auto& p) { return &*p->it == &a; };
+    return (*std::find_if(parties.begin(), parties.end(), is))->on;
 }
 
 } // namespace wye::sim::detail

@@ -29,6 +29,24 @@ struct device {
     std::vector<std::function<void()>> parked; ///< what would have happened while it was
 };
 
+/// A rail, shared by the drivers of all agents of its host.
+struct rail {
+    rail_model model;
+    rail_state state = rail_state::up;
+    double speed = 1;
+    time_point out_free{}, in_free{};
+    std::uint64_t carried = 0;
+    std::size_t held = 0;
+    std::vector<std::function<void()>> parked; ///< what would have happened while it was dark
+};
+
+struct nic {
+    device self;                 ///< what all devices have
+    nic_model model;
+    std::vector<rail> rails;
+    time_point processor_free{}; ///< when it may post again
+};
+
 struct machine {
     machine(universe&, std::string name, const host_options&);
     device* find(std::string_view device_name) noexcept;
@@ -37,6 +55,7 @@ struct machine {
     const std::string name;
     const std::uint64_t disk_bytes;
     device memory, gpu, disk, store;
+    detail::nic nic;
     std::map<std::string, std::shared_ptr<bytes>> files;
 };
 
@@ -51,6 +70,7 @@ struct party {
     party(universe&, std::string name, machine&, const agent_options&);
     wye::runtime rt;
     std::optional<wye::agent> it;
+    machine& on;
 };
 
 /// What a world is made of, as its devices see it.
@@ -76,6 +96,7 @@ struct universe final : virtual_clock {
     observer* seen_by = nullptr;
     std::uint64_t digest = 0, happened = 0;
     std::deque<machine> machines;
+    machine& host_of(const agent&) noexcept;
     std::optional<wye::runtime> director;
     std::vector<std::unique_ptr<party>> parties;
 
@@ -100,6 +121,9 @@ inline constexpr time_point beginning{std::chrono::hours{1}};
 
 /// The drivers that give an agent what its host has.
 void equip(agent&, machine&);
+std::unique_ptr<driver> nic_driver(machine&);
+/// What `theirs` is to an agent of another host.
+std::unique_ptr<segment> remote_segment(driver& nic, machine& there, std::uint32_t peer, const slice& theirs);
 std::unique_ptr<driver> memory_driver(machine&);
 std::unique_ptr<driver> gpu_driver(machine&);
 std::unique_ptr<driver> disk_driver(machine&);

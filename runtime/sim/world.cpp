@@ -45,11 +45,24 @@ device_model default_store()
     return m;
 }
 
+nic_model default_nic(std::size_t rails, rail_model r)
+{
+    nic_model m;
+    m.rails.assign(rails, r);
+    // Deep enough to keep a rail busy over its round trip, and no deeper: what is posted cannot be overtaken,
+    // nor be sent elsewhere before it is missed.
+    m.limits.chunk_bytes = 256_KiB;
+    m.limits.window_bytes = 768_KiB;
+    m.limits.background_chunks = 2;
+    return m;
+}
+
 std::string_view name_of(fault_kind k) noexcept
 {
     constexpr std::string_view names[fault_kind_count] = {
         "reorder",      "early_data",  "late_data", "refuse",   "shorten", "io_error",   "no_space",
-        "registration", "unavailable", "timeout",   "truncate", "stall",   "clock_jump", "flip"};
+        "registration", "unavailable", "timeout",   "truncate", "stall",   "clock_jump", "flip",
+        "dark",         "broken",      "slow",      "twice"};
     return names[static_cast<std::size_t>(k)];
 }
 
@@ -72,6 +85,17 @@ void host::hold(std::string_view device, bool on) const
     if (on) return;
     for (auto& what : std::exchange(d.parked, {})) machine_->in.at(machine_->in.now(), std::move(what));
 }
+
+void host::set_rail(std::uint32_t index, rail_state state, double speed) const
+{
+    detail::rail& r = machine_->nic.rails.at(index);
+    r.state = state;
+    r.speed = speed;
+    if (state == rail_state::dark) return;
+    for (auto& what : std::exchange(r.parked, {})) machine_->in.at(machine_->in.now(), std::move(what));
+}
+
+std::uint64_t host::carried(std::uint32_t rail) const { return machine_->nic.rails.at(rail).carried; }
 
 world::world(std::uint64_t seed) : universe_{std::make_unique<detail::universe>(seed)} {}
 world::~world() = default;
@@ -146,9 +170,11 @@ bool world::step()
 
 bool world::run_until(const std::function<bool()>& over)
 {
-    while (!over())
-        if (!step()) return over();
-    return true;
+    for (;;) {
+        settle();
+        if (over()) return true; // before time passes to what somebody has planned for later
+        if (!universe_->pass(universe_->next_timer())) return false;
+    }
 }
 
 void world::run(task<> work)

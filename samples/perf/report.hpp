@@ -60,5 +60,6 @@ struct suite {
 void run_runtime(const settings&, report&);
 void run_file(const settings&, report&);
 void run_pipeline(const settings&, report&);
+void run_sim(const settings&, report&);
 
 } // namespace perf

@@ -103,6 +103,8 @@ struct device_options {
     std::function<bool(tier, tier)> carries = [](tier, tier) { return true; };
     wye::limits limits;
     bool stores = false; ///< opens files, and buckets at "lab:"
+    std::uint32_t rails = 1;
+    std::function<std::uint64_t(tier, tier)> rails_between = [](tier, tier) { return ~std::uint64_t{0}; };
 };
 
 /// One driver of a bench.
@@ -158,6 +160,11 @@ public:
     // driver
     std::string_view name() const noexcept override { return options_.name; }
     wye::limits limits() const noexcept override { return options_.limits; }
+    std::uint32_t rails() const noexcept override { return options_.rails; }
+    std::uint64_t rails_between(const slice& from, const slice& to) const noexcept override
+    {
+        return options_.rails_between(from.tier(), to.tier());
+    }
     bool carries(const slice& from, const slice& to) const noexcept override
     {
         const auto near = [&](const slice& s) { return !s.of->home || s.of->home == this; };
@@ -250,14 +257,21 @@ inline void device::inspect(const chunk& c)
 {
     const auto say = [&](const char* what) { bench_.fault(options_.name + ": " + what); };
     const wye::limits& l = options_.limits;
-    if (c.rail != 0) say("a rail that it does not have");
+    if (c.rail >= options_.rails) return say("a rail that it does not have");
     for (const loan& other : loans_)
         if (other.c == &c) say("a chunk that it has already");
-    if (loans_.size() >= l.window_chunks) say("more chunks than its window");
+    std::size_t chunks = 0, held = 0; // of the rail
+    for (const loan& other : loans_) {
+        if (other.c->rail != c.rail) continue;
+        ++chunks;
+        held += other.c->step == step::move ? other.c->from.length : 0;
+    }
+    if (chunks >= l.window_chunks) say("more chunks than its window");
     if (c.step != step::move) return;
     // What is admitted last may reach over the edge, and need not be submitted last.
-    if (!loans_.empty() && held_bytes_ + c.from.length >= l.window_bytes + l.chunk_bytes)
-        say("more bytes than its window");
+    if (chunks && held + c.from.length >= l.window_bytes + l.chunk_bytes) say("more bytes than its window");
+    if (options_.rails > 1 && !(options_.rails_between(c.from.tier(), c.to.tier()) >> c.rail & 1))
+        say("a rail that may not carry it");
     if (c.from.length != c.to.length) say("sides of different length");
     if (c.from.length > l.chunk_bytes) say("a chunk larger than its largest");
     if (!carries(c.from, c.to)) say("a pair of tiers that it does not carry");

@@ -125,9 +125,9 @@ private:
         options_.staging_bytes = options_.staging_piece * (2 + pick(5));
         agent_.emplace(rt_, "lab", options_);
         near_ = &agent_->add(std::make_unique<lab::device>(
-            bench_, lab::device_options{"near", lab::memory_pairs, some_limits(), false}, random_()));
+            bench_, some_device("near", lab::memory_pairs, false), random_()));
         far_ = &agent_->add(std::make_unique<lab::device>(
-            bench_, lab::device_options{"far", lab::storage_pairs, some_limits(), true}, random_()));
+            bench_, some_device("far", lab::storage_pairs, true), random_()));
         for (lab::device* d : {near_, far_}) d->manners = some_manners();
         bench_.landed = [this](const slice& from, const slice& to, std::size_t n) { landed(from, to, n); };
         bench_.failed = [this](int e, const slice& from, const slice& to) {
@@ -151,6 +151,19 @@ private:
         bucket_ = co_await agent_->open_bucket("lab:");
     }
 
+    /// Some have rails, of which some carry one pair of tiers and some another.
+    lab::device_options some_device(std::string name, bool (*carries)(tier, tier), bool stores)
+    {
+        lab::device_options o{std::move(name), carries, some_limits(), stores};
+        if (pick(2) == 0) return o;
+        o.rails = static_cast<std::uint32_t>(2 + pick(7));
+        const bool apart = pick(2) == 0;
+        o.rails_between = [apart, all = (1u << o.rails) - 1](tier from, tier to) -> std::uint64_t {
+            return !apart ? all : from < to ? all & 0x55 : all & ~2u;
+        };
+        return o;
+    }
+
     limits some_limits()
     {
         limits l;
@@ -160,6 +173,7 @@ private:
         l.window_bytes = 1_KiB << pick(7);
         l.at_once_bytes = pick(2) * pick(2 * l.chunk_bytes);
         l.background_chunks = static_cast<std::uint32_t>(1 + pick(4));
+        l.spread_bytes = std::size_t{512} << pick(5);
         return l;
     }
 
@@ -480,6 +494,7 @@ private:
     /// A poll's budget is time, so that on a busy machine one poll need not post all.
     void fills(lab::device& d, std::size_t chunks, const std::string& otherwise)
     {
+        if (d.rails() > 1) return; // they fill as fast as each is seen to be
         testing::poll_until(rt_, [&] { return d.held() >= chunks; });
         rt_.poll();
         expect(d.held() == chunks,

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rails to other hosts: one-sided writes and reads, each over one rail, out of order with all others.
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "universe.hpp"
+
+namespace wye::sim::detail {
+
+namespace {
+
+duration seconds(double s) { return duration{static_cast<duration::rep>(s * 1e9)}; }
+std::uint64_t ns(time_point t) noexcept { return static_cast<std::uint64_t>(t.time_since_epoch().count()); }
+
+/// Memory of another host.
+struct remote final : segment {
+    remote(wye::tier t, machine& m, std::byte* p) noexcept : segment{t}, there{m}, address{p} {}
+    std::string_view describe() const noexcept override { return there.name; }
+
+    machine& there;
+    std::byte* const address;
+};
+
+const remote* remote_of(const slice& s) noexcept { return s.of->peer ? static_cast<const remote*>(s.of) : nullptr; }
+
+std::byte* address_of(const slice& s) noexcept
+{
+    const remote* const r = remote_of(s);
+    return r ? r->address + s.offset : s.data();
+}
+
+/// An agent's way to its host's rails: an endpoint on each.
+class rails_driver final : public driver {
+public:
+    explicit rails_driver(machine& m)
+        : machine_{m}, nic_{m.nic}, endpoints_(m.nic.rails.size())
+    {
+    }
+    ~rails_driver() override
+    {
+        if (!loans_.empty()) complain("destroyed with chunks on loan");
+        if (!enlisted_.empty()) complain("destroyed before its memory was dismissed");
+    }
+
+    std::string_view name() const noexcept override { return "nic"; }
+    wye::limits limits() const noexcept override { return rail_limits(0); }
+    wye::limits rail_limits(std::uint32_t r) const noexcept override
+    {
+        wye::limits l = nic_.model.limits;
+        l.latency = 2 * nic_.rails[r].model.latency;
+        l.bytes_per_second = nic_.rails[r].model.bytes_per_second;
+        return l;
+    }
+    std::uint32_t rails() const noexcept override { return static_cast<std::uint32_t>(nic_.rails.size()); }
+    std::uint64_t rails_between(const slice& from, const slice& to) const noexcept override;
+    bool carries(const slice& from, const slice& to) const noexcept override
+    {
+        const auto mine = [&](const slice& s) { return s.tier() <= tier::vram && (!s.of->home || s.of->home == this); };
+        return mine(from) && mine(to) && !remote_of(from) != !remote_of(to);
+    }
+    bool submit(chunk&) noexcept override;
+    void flush() noexcept override { unflushed_ = false; }
+    std::size_t poll(turn) noexcept override;
+    bool busy() const noexcept override { return pending_ != 0; }
+    void enlist(segment& s, std::function<void(error_code)> done) override
+    {
+        enlisted_.insert(&s);
+        done({});
+    }
+    void dismiss(segment& s) noexcept override
+    {
+        if (enlisted_.erase(&s) != 1) complain("dismissed what was not enlisted");
+    }
+    bool may_lose_rails() const noexcept override { return true; }
+    void fence(std::uint32_t, std::function<void()> fenced) override;
+    void open_rail(std::uint32_t, std::function<void(error_code)> opened) override;
+
+private:
+    struct loan {
+        chunk* c;
+        std::uint32_t rail;
+        std::uint64_t bytes;
+        error_code error{};
+        bool over = false;
+    };
+    struct endpoint {
+        bool open = true;
+        std::uint64_t epoch = 0; ///< what was posted in an earlier one touches nothing
+    };
+
+    void inspect(const chunk&);
+    void tempt(std::uint32_t rail);
+    bool refuses(const rail&) noexcept;
+    time_point book(rail&, chunk&, double speed);
+    void on_rail(std::uint32_t rail, time_point, std::function<void()>);
+    void land(std::uint64_t id);
+    void arrive(std::uint64_t id);
+    void break_off(std::uint64_t id);
+    void end(std::uint64_t id, error_code);
+    void answer(std::function<void()> f)
+    {
+        answers_.push_back(std::move(f));
+    }
+    hazard* strikes(fault_kind k) const noexcept { return machine_.in.strikes(k, nic_.self); }
+    static duration some(hazard& h) noexcept
+    {
+        return duration{static_cast<duration::rep>(h.random.below(static_cast<std::uint64_t>(h.fault.extent.count())))};
+    }
+    void complain(const char* what) const { machine_.in.complain("nic: " + std::string{what}); }
+
+    machine& machine_;
+    nic& nic_;
+    std::vector<endpoint> endpoints_;
+    std::map<std::uint64_t, loan> loans_; // in the order in which they came
+    std::vector<std::uint64_t> over_;
+    std::vector<std::function<void()>> answers_;
+    std::size_t pending_ = 0; // fences and openings
+    std::set<const segment*> enlisted_;
+    std::uint64_t last_id_ = 0;
+    bool unflushed_ = false;
+    // Events may come after the driver has gone.
+    std::shared_ptr<rails_driver*> self_{std::make_shared<rails_driver*>(this)};
+
+    struct gone {
+        std::shared_ptr<rails_driver*> self;
+        ~gone() { *self = nullptr; }
+    } gone_{self_};
+};
+
+/// Those near the GPU at either end, and that both hosts have.
+std::uint64_t rails_driver::rails_between(const slice& from, const slice& to) const noexcept
+{
+    const bool out = remote_of(to) != nullptr;
+    const nic& theirs = remote_of(out ? to : from)->there.nic;
+    const std::size_t common = std::min(nic_.rails.size(), theirs.rails.size());
+    const std::uint64_t all = common == 0 ? 0 : ~std::uint64_t{0} >> (64 - common);
+    const slice& here = out ? from : to;
+    const std::size_t gpus = machine_.gpu.free_at.size() / std::max(1u, machine_.gpu.model.channels);
+    const std::size_t each = gpus ? common / gpus : 0;
+    if (!nic_.model.near || here.tier() != tier::vram || each == 0) return all;
+    const auto first = static_cast<std::size_t>(here.of->device) % gpus * each;
+    return ((std::uint64_t{1} << each) - 1) << first & all;
+}
+
+/// What the seam promises a driver.
+void rails_driver::inspect(const chunk& c)
+{
+    if (c.rail >= nic_.rails.size()) return complain("a rail that it does not have");
+    if (!endpoints_[c.rail].open) complain("a rail that is closed");
+    if (c.step != step::move || c.from.length != c.to.length) complain("sides of different length");
+    if (!carries(c.from, c.to)) complain("a pair that it does not carry");
+    else if (!(rails_between(c.from, c.to) >> c.rail & 1)) complain("a rail that may not carry it");
+    if (c.from.length > nic_.model.limits.chunk_bytes) complain("a chunk larger than its largest");
+    for (const slice* s : {&c.from, &c.to})
+        if (s->of->base && !enlisted_.contains(s->of)) complain("memory that it was not told of");
+}
+
+bool rails_driver::refuses(const rail& r) noexcept
+{
+    universe& u = machine_.in;
+    if (r.held >= r.model.queue_depth || u.now() < nic_.self.refuses_until) return true;
+    hazard* const h = strikes(fault_kind::refuse);
+    if (!h) return false;
+    nic_.self.refuses_until = u.now() + some(*h);
+    u.at(nic_.self.refuses_until, [] {}); // so that time gets there
+    return true;
+}
+
+/// What goes wrong with the rail itself, until it is mended.
+void rails_driver::tempt(std::uint32_t index)
+{
+    const auto befall = [&](fault_kind k, rail_state state, double speed) {
+        hazard* const h = strikes(k);
+        if (!h) return;
+        const host it{machine_};
+        it.set_rail(index, state, speed);
+        machine_.in.at(machine_.in.now() + some(*h), [it, index] { it.set_rail(index, rail_state::up); });
+    };
+    befall(fault_kind::dark, rail_state::dark, 1);
+    befall(fault_kind::broken, rail_state::broken, 1);
+    befall(fault_kind::slow, rail_state::up, 0.1);
+}
+
+/// When the last byte is through both ends, which takes each of them as long as the slower one needs.
+time_point rails_driver::book(rail& r, chunk& c, double length)
+{
+    const bool out = remote_of(c.to) != nullptr;
+    rail& theirs = (out ? remote_of(c.to) : remote_of(c.from))->there.nic.rails[c.rail];
+    nic_.processor_free = std::max(nic_.processor_free, machine_.in.now()) + nic_.model.post_cost;
+    time_point& mine = out ? r.out_free : r.in_free;
+    time_point& other = out ? theirs.in_free : theirs.out_free;
+    const time_point asked = out ? nic_.processor_free : nic_.processor_free + r.model.latency;
+    const double rate = std::min(r.model.bytes_per_second * r.speed, theirs.model.bytes_per_second * theirs.speed);
+    const double operations = std::min(r.model.operations_per_second, theirs.model.operations_per_second);
+    const time_point through = std::max({asked, mine, other}) + seconds(std::max(length / rate, 1 / operations));
+    mine = other = through;
+    r.carried += c.from.length;
+    theirs.carried += c.from.length;
+    return through;
+}
+
+bool rails_driver::submit(chunk& c) noexcept
+{
+    universe& u = machine_.in;
+    inspect(c);
+    rail& r = nic_.rails[c.rail];
+    if (refuses(r)) return false;
+    tempt(c.rail);
+    unflushed_ = true;
+    ++r.held;
+    nic_.self.most_held = std::max(nic_.self.most_held, ++nic_.self.held);
+    if (u.seen_by) u.seen_by->submitted("nic", c);
+    u.note({1, ns(u.now()), c.rail, c.from.offset, c.to.offset, c.from.length});
+    const std::uint64_t id = ++last_id_;
+    loans_[id] = {&c, c.rail, c.from.length};
+
+    const time_point landed = book(r, c, static_cast<double>(c.from.length)) + r.model.latency;
+    time_point told = landed + (remote_of(c.to) ? r.model.latency : duration{});
+    if (hazard* const h = strikes(fault_kind::reorder)) told += some(*h);
+    if (hazard* const h = strikes(fault_kind::early_data)) {
+        on_rail(c.rail, u.now(), [this, id] { land(id); });
+        told += some(*h);
+    } else if (hazard* const late = strikes(fault_kind::late_data)) {
+        told += some(*late);
+    } else {
+        on_rail(c.rail, landed, [this, id] { land(id); });
+    }
+    if (strikes(fault_kind::twice)) on_rail(c.rail, told, [this, id] { land(id); });
+    on_rail(c.rail, told, [this, id] { arrive(id); });
+    return true;
+}
+
+/// Lets it happen then, unless the endpoint is closed by then; later, if the rail is dark.
+void rails_driver::on_rail(std::uint32_t index, time_point when, std::function<void()> what)
+{
+    const auto act = [it = self_, index, epoch = endpoints_[index].epoch, what = std::move(what)](auto&& again) -> void {
+        if (!*it || (*it)->endpoints_[index].epoch != epoch) return;
+        rail& r = (*it)->nic_.rails[index];
+        if (r.state == rail_state::dark) r.parked.push_back([again] { again(again); });
+        else what();
+    };
+    machine_.in.at(when, [act] { act(act); });
+}
+
+/// Its bytes arrive.
+void rails_driver::land(std::uint64_t id)
+{
+    const auto it = loans_.find(id);
+    if (it == loans_.end()) return;
+    chunk& c = *it->second.c;
+    std::memmove(address_of(c.to), address_of(c.from), it->second.bytes);
+    universe& u = machine_.in;
+    if (u.seen_by) u.seen_by->moved("nic", c, 0, it->second.bytes);
+    u.note({2, ns(u.now()), c.rail, it->second.bytes});
+}
+
+/// Its completion does, or the error of its rail.
+void rails_driver::arrive(std::uint64_t id)
+{
+    const auto it = loans_.find(id);
+    if (it == loans_.end() || it->second.over) return;
+    if (nic_.rails[it->second.rail].state == rail_state::broken) return break_off(id);
+    land(id);
+    end(id, {});
+}
+
+/// The rail gives it up, but some of its bytes are under way still: they land until the endpoint is closed.
+void rails_driver::break_off(std::uint64_t id)
+{
+    const loan& l = loans_.at(id);
+    universe& u = machine_.in;
+    std::byte* const from = address_of(l.c->from);
+    auto late = std::make_shared<bytes>(from, from + u.random.below(l.bytes + 1));
+    on_rail(l.rail, u.now() + 2 * nic_.rails[l.rail].model.latency, [late, to = address_of(l.c->to)] {
+        if (!late->empty()) std::memcpy(to, late->data(), late->size());
+    });
+    end(id, errc::rail_lost);
+}
+
+void rails_driver::end(std::uint64_t id, error_code e)
+{
+    loan& l = loans_.at(id);
+    l.error = e;
+    l.over = true;
+    over_.push_back(id);
+}
+
+void rails_driver::fence(std::uint32_t index, std::function<void()> fenced)
+{
+    ++pending_;
+    endpoints_[index].open = false;
+    machine_.in.at(machine_.in.now() + nic_.model.fence_time, [this, index, fenced = std::move(fenced)]() mutable {
+        ++endpoints_[index].epoch;
+        for (auto& [id, l] : loans_)
+            if (l.rail == index && !l.over) end(id, errc::rail_lost);
+        answer(std::move(fenced));
+    });
+}
+
+void rails_driver::open_rail(std::uint32_t index, std::function<void(error_code)> opened)
+{
+    ++pending_;
+    machine_.in.at(machine_.in.now() + nic_.model.fence_time, [this, index, opened = std::move(opened)]() mutable {
+        const bool up = nic_.rails[index].state == rail_state::up;
+        endpoints_[index].open = up;
+        answer([opened = std::move(opened), up] { opened(up ? error_code{} : make_error_code(errc::rail_lost)); });
+    });
+}
+
+std::size_t rails_driver::poll(turn t) noexcept
+{
+    if (unflushed_) complain("polled before the flush");
+    std::size_t n = 0;
+    const std::vector<std::uint64_t> over = std::exchange(over_, {});
+    for (; n < over.size(); ++n) {
+        if (n != 0 && t.over()) {
+            over_.insert(over_.begin(), over.begin() + static_cast<std::ptrdiff_t>(n), over.end());
+            return n; // answers come after all of it
+        }
+        const loan l = loans_.extract(over[n]).mapped();
+        --nic_.self.held;
+        --nic_.rails[l.rail].held;
+        universe& u = machine_.in;
+        const std::size_t bytes = l.error ? 0 : l.bytes;
+        if (u.seen_by) u.seen_by->ended("nic", *l.c, l.error, bytes);
+        u.note({4, ns(u.now()), l.rail, bytes});
+        l.c->done(l.error, bytes);
+    }
+    for (auto& f : std::exchange(answers_, {})) {
+        --pending_;
+        f();
+        ++n;
+    }
+    return n;
+}
+
+} // namespace
+
+std::unique_ptr<driver> nic_driver(machine& m) { return std::make_unique<rails_driver>(m); }
+
+std::unique_ptr<segment> remote_segment(driver& nic, machine& there, std::uint32_t peer, const slice& theirs)
+{
+    auto s = std::make_unique<remote>(theirs.tier(), there, theirs.data());
+    s->length = theirs.length;
+    s->device = theirs.of->device;
+    s->home = &nic;
+    s->peer = peer;
+    return s;
+}
+
+} // namespace wye::sim::detail
