@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include <wye/agent.hpp>
 #include <wye/task.hpp>
@@ -30,26 +31,40 @@ public:
     ~notifications(); ///< whoever waits is told `shut_down`
 
     void deliver(notification);
-    task<notification> wait(std::string key, duration deadline);
+    task<notification> wait(std::string key, std::string peer, std::uint32_t count, duration deadline);
+    /// Waits that name this agent end in `errc::peer_lost`.
+    void lose(const std::string& peer) noexcept;
+    bool waits_for(const std::string& peer) const noexcept { return named_ != 0 && any_for(peer); }
     std::uint64_t expired() const noexcept { return expired_; }
 
 private:
     using clock = std::chrono::steady_clock;
-    using event = std::shared_ptr<eventual<notification>>;
-    using waiting = std::unordered_multimap<std::string, event>;
+    struct waiter {
+        std::string peer; ///< empty: from anybody
+        std::uint32_t left = 1;
+        std::vector<notification> came;
+        std::shared_ptr<eventual<notification>> who;
+    };
+    using waiting = std::unordered_multimap<std::string, waiter*>;
     struct unclaimed {
         notification what;
         clock::time_point since;
     };
-    struct place; // in `waiting`, given up however the wait ends
+    class place; // in `waiting_`, given up however the wait ends
 
+    bool any_for(const std::string& peer) const noexcept;
+    void keep(notification);
     void expire(clock::time_point now) noexcept;
-    void take(std::list<unclaimed>::iterator) noexcept;
+    notification take(std::list<unclaimed>::iterator) noexcept;
+    void claim(const std::string& key, waiter&);
+    static bool accept(waiter&, notification);
 
     progress_loop& loop_;
     std::list<unclaimed> unclaimed_; // oldest first
     std::unordered_multimap<std::string_view, std::list<unclaimed>::iterator> by_key_;
-    std::shared_ptr<waiting> waiting_; // shared with the waiters, who may outlive us by a moment
+    waiting waiting_;
+    std::size_t named_ = 0; // waits that name a peer
+    std::shared_ptr<notifications*> self_; // for waiters, who may outlive us by a moment
     std::uint64_t expired_ = 0;
 };
 

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <vector>
 
 #include <boost/asio/error.hpp>
 #include <boost/intrusive/list.hpp>
@@ -12,11 +12,13 @@
 #include <wye/driver.hpp>
 #include <wye/options.hpp>
 
+#include "peers/wire.hpp"
 #include "timer_heap.hpp"
 
 namespace wye::detail {
 
 class engine;
+struct link;
 struct lane;
 struct operation;
 struct route;
@@ -74,6 +76,11 @@ struct check {
     bool known = false;         ///< `expected` is
 };
 
+/// What is told when an operation is over, and to whom.
+struct note : wire::notify {
+    std::vector<link*> to; ///< peers that have part in it
+};
+
 /// The extents of an operation that queue together for one driver.
 struct leg : hook {
     operation* op = nullptr;
@@ -93,7 +100,7 @@ struct operation final : pending, hook, timer {
     leg* legs = nullptr;
     error_code* status = nullptr;
     class wye::progress* progress = nullptr;
-    std::string* notify = nullptr;
+    note* notify = nullptr;
     engine* by = nullptr;
     pair_meter* meter = nullptr; ///< of the first extent, for the latency
     std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled

@@ -250,14 +250,15 @@ std::size_t engine::poll_rails(port& d, turn t) noexcept
 {
     const auto anyone_waits = [](const auto& w) { return w->asked != 0; };
     const bool asked = d.again || std::any_of(d.lines.begin(), d.lines.end(), anyone_waits);
-    if (!asked && d.working == 0 && !d.by->busy()) return 0;
+    const bool attentive = d.by->busy() || d.by->attentive();
+    if (!asked && d.working == 0 && !attentive) return 0;
     d.now = loop_.stamp();
     std::size_t n = asked ? pull(d, t) : 0;
     if (d.posted) {
         d.posted = false;
         d.by->flush();
     }
-    if (d.working == 0 && !d.by->busy()) return n;
+    if (d.working == 0 && !attentive) return n;
     const std::size_t reaped = d.by->poll(t);
     for (lane& l : d.lanes) {
         if (!l.refused || (!reaped && l.out != 0)) continue;

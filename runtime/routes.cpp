@@ -17,11 +17,11 @@ namespace detail {
 std::uint32_t engine::kind_of(const segment& s)
 {
     const auto same = [&](const kind& k) {
-        return k.tier == s.tier && k.device == s.device && k.home == s.home && k.peer == s.peer;
+        return k.tier == s.tier && k.device == s.device && k.home == s.home && k.reach == s.reach;
     };
     const auto it = std::find_if(kinds_.begin(), kinds_.end(), same);
     if (it != kinds_.end()) return static_cast<std::uint32_t>(it - kinds_.begin());
-    kinds_.push_back({s.tier, s.device, s.home, s.peer});
+    kinds_.push_back({s.tier, s.device, s.home, s.reach});
     by_kinds_.assign(kinds_.size() * kinds_.size(), nullptr);
     return static_cast<std::uint32_t>(kinds_.size() - 1);
 }

@@ -30,7 +30,7 @@ inline constexpr std::size_t most_description = 4096; ///< of a segment in one f
 inline constexpr std::size_t most_ways = 8;
 inline constexpr std::size_t most_published = 65'536;
 inline constexpr std::size_t most_metadata = 64 * 1024 * 1024;
-inline constexpr std::size_t most_frame = 12 * 1024; ///< a whole hello, or the longest notification, fits
+inline constexpr std::size_t most_frame = 8 * 1024; ///< a whole hello, or the longest notification, fits
 
 /// One life of an agent: drawn at random when it is made, so that who restarts under a name is someone else.
 struct incarnation {
@@ -108,8 +108,7 @@ struct welcome {
     friend bool operator==(const welcome&, const welcome&) = default;
 };
 struct refusal {
-    incarnation of;          ///< whose hello it was
-    std::uint8_t why = 0;    ///< an `errc`
+    std::uint8_t why = 0; ///< an `errc`
     friend bool operator==(const refusal&, const refusal&) = default;
 };
 /// "I hold your `name` as it was in this epoch and edition": tell me when it changes.
@@ -122,6 +121,12 @@ struct interest {
 struct update {
     publication now;
     friend bool operator==(const update&, const update&) = default;
+};
+/// To an `interest`, instead of an update: that is what lies there.
+struct current {
+    std::string name;
+    std::uint64_t epoch = 0, edition = 0;
+    friend bool operator==(const current&, const current&) = default;
 };
 /// Nothing is under way any more by anything older than this.
 struct drained {
@@ -138,7 +143,8 @@ struct notify {
 struct goodbye {
     friend bool operator==(const goodbye&, const goodbye&) = default;
 };
-using record = std::variant<hello, challenge, answer, welcome, refusal, interest, update, drained, notify, goodbye>;
+using record = std::variant<hello, challenge, answer, welcome, refusal, interest, update, drained, notify, goodbye,
+                            current>;
 
 /// One message of a fabric.
 struct frame_header {

@@ -62,7 +62,7 @@ std::string_view name_of(fault_kind k) noexcept
     constexpr std::string_view names[fault_kind_count] = {
         "reorder",      "early_data",  "late_data", "refuse",   "shorten", "io_error",   "no_space",
         "registration", "unavailable", "timeout",   "truncate", "stall",   "clock_jump", "flip",
-        "dark",     "broken",     "slow",   "twice"};
+        "dark",         "broken",      "slow",      "twice",    "lose"};
     return names[static_cast<std::size_t>(k)];
 }
 
