@@ -115,9 +115,9 @@ void peers::update(link& l, const wire::publication& p)
     r.epoch = p.epoch;
     if (!other && key) {
         const auto done = [this, token = l.token, name = p.name, edition = p.edition] {
-            link* const it = find(token);
-            if (!it) return;
-            for (drain& d : it->drains)
+            link* const known = find(token);
+            if (!known) return;
+            for (drain& d : known->drains)
                 if (d.name == name && d.edition == edition) d.renewed = true;
         };
         l.drains.push_back({p.name, p.epoch, p.edition, false});
@@ -138,8 +138,8 @@ std::size_t peers::see_drains(link& l)
 {
     const auto over = [&](const drain& d) {
         const reached& r = l.theirs.at(d.name);
-        const auto idle = [](const auto& s) { return s->in_flight == 0; };
-        return d.renewed && std::all_of(r.before.begin(), r.before.end(), idle);
+        const auto left = [](const auto& s) { return s->in_flight == 0; };
+        return d.renewed && std::all_of(r.before.begin(), r.before.end(), left);
     };
     std::size_t n = 0;
     for (auto d = l.drains.begin(); d != l.drains.end();) {

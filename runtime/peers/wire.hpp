@@ -26,11 +26,11 @@ inline constexpr std::size_t most_name = 255;        ///< of agents, fabrics, wh
 inline constexpr std::size_t most_key = 1024;        ///< of a notification
 inline constexpr std::size_t most_payload = 4096;    ///< likewise
 inline constexpr std::size_t most_address = 4096;    ///< of an agent in one fabric
-inline constexpr std::size_t most_description = 4096; ///< of a segment in one fabric
+inline constexpr std::size_t most_description = 1024; ///< of a segment in one fabric; so that an update fits a frame
 inline constexpr std::size_t most_ways = 8;
 inline constexpr std::size_t most_published = 65'536;
 inline constexpr std::size_t most_metadata = 64 * 1024 * 1024;
-inline constexpr std::size_t most_frame = 8 * 1024; ///< a whole hello, or the longest notification, fits
+inline constexpr std::size_t most_frame = 8 * 1024; ///< the longest record of any kind fits; an update has one grant
 
 /// One life of an agent: drawn at random when it is made, so that who restarts under a name is someone else.
 struct incarnation {
@@ -76,11 +76,13 @@ struct metadata {
     friend bool operator==(const metadata&, const metadata&) = default;
 };
 
+/// What is out of bounds, or there twice, is the caller's bug (asserted).
 bytes encode(const metadata&);
-/// Nothing if it is malformed, truncated, of another version, or has something twice.
+/// Nothing if it is out of bounds, malformed, truncated, of another version, or has something twice.
 std::optional<metadata> decode_metadata(view);
 
-// What frames carry. A link numbers frames, so each record of a numbered frame is taken once; they are taken in any order.
+// What frames carry. A link numbers frames, so each record of a numbered frame is taken once; they are taken in any
+// order.
 
 /// The first word, to an agent known by its metadata.
 struct hello {
@@ -108,7 +110,7 @@ struct welcome {
     friend bool operator==(const welcome&, const welcome&) = default;
 };
 struct refusal {
-    std::uint8_t why = 0; ///< an `errc`
+    std::uint8_t why = 0;    ///< an `errc`, maybe one of a newer version
     friend bool operator==(const refusal&, const refusal&) = default;
 };
 /// "I hold your `name` as it was in this epoch and edition": tell me when it changes.
@@ -157,11 +159,11 @@ struct frame_header {
 };
 inline constexpr std::size_t frame_header_bytes = 40;
 
-/// Begins a frame: as many bytes as `frame_header_bytes`.
+/// Begins a frame in place of what `out` held: as many bytes as `frame_header_bytes`.
 void begin_frame(bytes& out, const frame_header&);
 /// What a frame said before it was sent again may be old.
 void refresh_frame(std::span<std::byte> frame, const frame_header&) noexcept;
-/// How much `append` would add; strings and such longer than allowed are the caller's bug (asserted).
+/// How much `append` would add, exactly. What is out of bounds, or beyond `most_frame`, is the caller's bug (asserted).
 std::size_t size_of(const record&) noexcept;
 void append(bytes& frame, const record&);
 

@@ -57,13 +57,13 @@ void rails_driver::dismiss(segment& s) noexcept
 void rails_driver::admit(std::span<const std::byte> address, std::function<void(error_code, std::uint32_t)> done)
 {
     ++pending_;
-    const auto endpoint = from_bytes<std::uint64_t>(address);
+    const auto id = from_bytes<std::uint64_t>(address);
     universe& u = machine_.in;
-    const auto it = endpoint ? u.homes.find(*endpoint) : u.homes.end();
+    const auto it = id ? u.homes.find(*id) : u.homes.end();
     if (it == u.homes.end()) return answer([done = std::move(done)] { done(errc::bad_metadata, 0); });
     auto free = std::find_if(known_.begin(), known_.end(), [](const auto& a) { return a.endpoint == 0; });
     if (free == known_.end()) free = known_.insert(known_.end(), acquaintance{});
-    *free = {*endpoint, it->second};
+    *free = {*id, it->second};
     const auto number = static_cast<std::uint32_t>(free - known_.begin() + 1);
     answer([done = std::move(done), number] { done({}, number); });
 }

@@ -251,10 +251,10 @@ std::size_t rails_driver::poll(turn t) noexcept
         --nic_.self.held;
         --nic_.rails[l.rail].held;
         universe& u = machine_.in;
-        const std::size_t bytes = l.error ? 0 : l.bytes;
-        if (u.seen_by) u.seen_by->ended("nic", *l.c, l.error, bytes);
-        u.note({4, ns(u.now()), l.rail, bytes});
-        l.c->done(l.error, bytes);
+        const std::size_t moved = l.error ? 0 : l.bytes;
+        if (u.seen_by) u.seen_by->ended("nic", *l.c, l.error, moved);
+        u.note({4, ns(u.now()), l.rail, moved});
+        l.c->done(l.error, moved);
     }
     see_renewed();
     for (auto& f : std::exchange(answers_, {})) {
