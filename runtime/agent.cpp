@@ -112,11 +112,6 @@ prepared agent::prepare(std::vector<slice> blocks) const
 
 route_plan agent::explain(const slice& from, const slice& to) const { return checked(*engine_).explain(from, to); }
 
-task<notification> agent::notified(std::string key, duration deadline)
-{
-    return checked(*engine_).notes().wait(std::move(key), {}, 1, deadline);
-}
-
 task<notification> agent::notified(const wanted& w)
 {
     return checked(*engine_).notes().wait(std::string{w.key}, std::string{w.peer}, w.count, w.deadline);

@@ -35,6 +35,7 @@ public:
     /// Waits that name this agent end in `errc::peer_lost`.
     void lose(const std::string& peer) noexcept;
     bool waits_for(const std::string& peer) const noexcept { return named_ != 0 && any_for(peer); }
+    bool waits_for_any() const noexcept { return named_ != 0; } ///< peer that is named
     std::uint64_t expired() const noexcept { return expired_; }
 
 private:

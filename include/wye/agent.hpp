@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -117,12 +118,15 @@ public:
     /// The route a copy would take and its estimate. Throws system_error (`no_route`).
     route_plan explain(const slice& from, const slice& to) const;
 
-    /// Waits for a notification with exactly this key. Zero deadline waits for ever; missing it throws
-    /// `errc::deadline_missed`.
-    task<notification> notified(std::string key, duration deadline = {});
-    /// The same, from a certain peer, or several of them: then the last one is given, `aborted` if any of them was.
-    /// Throws `errc::peer_lost` when the peer that is named was connected and is lost; nothing of its is under way then.
+    /// Waits for a notification with this key, from a certain peer if one is named, or for several: then the last one is
+    /// given, `aborted` if any of them was. Throws system_error: `errc::deadline_missed`, and `errc::peer_lost` when the
+    /// peer that is named was connected and is lost; nothing of its is under way then.
     task<notification> notified(const wanted&);
+    template <std::convertible_to<std::string_view> Key>
+    task<notification> notified(const Key& key, duration deadline = {})
+    {
+        return notified(wanted{.key = key, .deadline = deadline});
+    }
 
     /// Lets peers that connect from now on reach this memory by that name. A name that is in use is published anew: its
     /// epoch grows, peers that had it are told, and this waits until none of them has anything under way by the old one

@@ -114,6 +114,7 @@ void peers::say(link& l, const wire::record& r, stream::told t)
 {
     l.talk.push(r, std::move(t));
     mark(l);
+    if (!ticking_) begin_ticking();
 }
 
 /// Beside the stream: it may be lost.
@@ -143,7 +144,7 @@ std::size_t peers::flush(link& l)
     if (l.owes_answer) {
         wire::bytes bare;
         wire::begin_frame(bare, l.talk.header(l.their_token, 0, false));
-        l.owes_answer = !l.by->send(l.number, 0, bare); // who asked asks again
+        l.owes_answer = !l.by->send(l.number, l.said++, bare); // who asked asks again, by other rails
         ++n;
     }
     if (const std::uint64_t due = l.talk.due()) wake_at(due);
@@ -160,7 +161,7 @@ std::size_t peers::poll()
     }
     for (link* l : std::exchange(dirty_, {})) n += flush(*l);
     if (!ending_.empty()) n += free_ended();
-    if (!ticking_ && !links_.empty() && engine_.active()) begin_ticking();
+    if (!ticking_ && !links_.empty() && (engine_.active() || engine_.notes().waits_for_any())) begin_ticking();
     return n;
 }
 
@@ -368,7 +369,7 @@ void peers::look() noexcept
         if (due) next = next ? std::min(next, due) : due;
     };
     const bool ticks_now = ticking_ && t >= next_tick_;
-    bool expected = engine_.active();
+    bool expected = engine_.active() || engine_.notes().waits_for_any();
     for (const auto& [token, l] : links_) {
         if (l->say_again && t >= l->say_again) repeat(*l);
         if (ticks_now) tick(*l);

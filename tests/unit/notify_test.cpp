@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(unclaimed_ones_are_bounded)
         }
         error_code e;
         try {
-            co_await all.wait("0", 1ms); // the oldest of all
+            co_await all.wait("0", {}, 1, 1ms); // the oldest of all
         } catch (const system_error& x) {
             e = x.code();
         }
