@@ -63,8 +63,8 @@ void segment_handle::reset() noexcept
 }
 
 engine::engine(progress_loop& l, std::string name, const agent_options& o)
-    : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece}, notifications_{l},
-      peers_{*this, o.peers}
+    : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece},
+      notifications_{l}, peers_{*this, o.peers}
 {
     loop_.add(*this);
 }
@@ -97,7 +97,7 @@ driver& engine::add(std::unique_ptr<driver> d)
     d->id_ = drivers_.size();
     d->engine_ = this;
     if (d->rails() > most_rails) throw system_error(errc::not_supported, "too many rails");
-    port& made = *ports_.emplace_back(std::make_unique<port>(*this, *d, loop_.stamp()));
+    port& made = *ports_.emplace_back(std::make_unique<port>(*d, loop_.stamp()));
     if (!made.many()) made.line_of(1, lines_++);
     if (auto* const f = dynamic_cast<fabric*>(d.get())) peers_.add(*f);
     drivers_.push_back(std::move(d));

@@ -35,9 +35,9 @@ struct route {
 
 /// What an agent is made of: operations, routes, lines and staging, and the drivers below them.
 ///
-/// Data flows one way. `begin` puts an operation's legs into lines; `poll` admits pieces to lanes by priority as
-/// windows allow and submits them; `driver::poll` ends in `ended`, which sends the piece to its next stage or settles
-/// its extent; the last extent completes the operation.
+/// Data flows one way. `begin` puts an operation's legs into lines; `poll` admits pieces to lanes by priority
+/// as windows allow and submits them; `driver::poll` ends in `ended`, which sends the piece to its next stage
+/// or settles its extent; the last extent completes the operation.
 class engine final : public source {
 public:
     engine(progress_loop&, std::string name, const agent_options&);
@@ -79,7 +79,6 @@ public:
 
     // Rails (failover.cpp).
     void lose(driver&, std::uint32_t rail) noexcept;
-    void look_now(port&) noexcept; ///< its timer fired
 
     // source
     std::size_t poll(turn) noexcept override;
@@ -185,7 +184,7 @@ private:
     bool missed(const lane&) const noexcept;
     void strand(line&) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;
-    void look_again(port&, std::uint64_t at) noexcept;
+    void look_by(port&, std::uint64_t at) noexcept;
     void look(port&) noexcept;
 
     // express.cpp

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rails that are lost. What a lost rail had is sent again over others, but its own piece is over only when the rail is
-// fenced: a write that is late must not land in a page that its owner uses again. Pieces that carry the same bytes form
-// a ring; the last of them to end does what a piece does when it has landed, so everything is counted once.
+// Rails that are lost. What a lost rail had is sent again over others, but its own piece is over only when
+// the rail is fenced: a write that is late must not land in a page that its owner uses again. Pieces that
+// carry the same bytes form a ring; the last of them to end does what a piece does when it has landed, so
+// everything is counted once.
 
 #include <algorithm>
 
@@ -18,7 +19,10 @@ constexpr std::uint64_t first_rest_ns = 1'000'000;  // before a fenced rail is t
 constexpr std::uint64_t forgotten_ns = 10'000'000'000; // after which a rail's troubles are
 constexpr double most_patience = 64;
 
-std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
+std::uint64_t ns(duration d) noexcept
+{
+    return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count()));
+}
 std::size_t priority_of(const piece& p) noexcept { return static_cast<std::size_t>(p.op->priority); }
 
 /// Takes it out of its ring, and out of any trouble; true when others were in it.
@@ -51,22 +55,26 @@ line& engine::line_of(const piece& p) noexcept
 std::uint64_t engine::patience_of(const lane& l) const noexcept
 {
     const double predicted = l.of->forecasts[l.rail].of(0);
-    return std::max(ns(rails_.overdue_least), static_cast<std::uint64_t>(predicted * rails_.overdue * l.patience));
+    return std::max(ns(rails_.overdue_least),
+                    static_cast<std::uint64_t>(predicted * rails_.overdue * l.patience));
 }
 
 /// A window's piece that may be missed: when it will be.
 void engine::expect(lane& l, piece& p) noexcept
 {
     port& d = *l.of;
-    p.due = d.now - d.slip + patience_of(l);
+    p.due = d.judged() + patience_of(l);
+    p.unlink();
     l.order.push_back(p);
     const std::uint64_t at = p.due + d.slip;
-    if (d.look_at == 0) d.looked = d.now;
-    if (d.look_at == 0 || at + glance_ns < d.look_at) look_again(d, at);
+    if (d.look_at == 0 || at + glance_ns < d.look_at) look_by(d, at);
 }
 
-void engine::look_again(port& d, std::uint64_t at) noexcept
+/// A look then, at the latest.
+void engine::look_by(port& d, std::uint64_t at) noexcept
 {
+    if (d.look_at != 0 && d.look_at <= at) return;
+    if (d.look_at == 0) d.looked = d.now;
     loop_.timers().remove(d);
     d.look_at = at;
     d.when = steady::time_point{duration{static_cast<duration::rep>(at)}};
@@ -89,7 +97,7 @@ void engine::evacuate(lane& l) noexcept
 /// The same bytes once more, over another rail.
 void engine::send_again(piece& p) noexcept
 {
-    if (p.op->stopping || p.of->failed) return;
+    if (p.op->stopping || p.of->failed || p.landed_elsewhere) return;
     piece& again = *make_piece(*p.op, *p.of);
     static_cast<chunk&>(again) = static_cast<const chunk&>(p);
     again.stage = p.stage;
@@ -98,7 +106,6 @@ void engine::send_again(piece& p) noexcept
     again.summed = p.summed;
     again.crc = p.crc;
     again.buffer = p.buffer;
-    again.landed_elsewhere = p.landed_elsewhere;
     again.sibling = p.sibling ? p.sibling : &p;
     p.sibling = &again;
     line_of(p).wait_first(again, priority_of(p));
@@ -136,8 +143,9 @@ bool engine::outlived(lane& l, piece& p, error_code& e) noexcept
         trust(l);
     }
     if (!e.failed()) tell_ring(p);
+    if (p.landed_elsewhere) e = {};
     if (!leave_ring(p)) {
-        if (std::exchange(p.landed_elsewhere, false)) e = {};
+        p.landed_elsewhere = false;
         return false;
     }
     operation& op = *p.op;
@@ -153,7 +161,7 @@ void engine::trust(lane& l) noexcept
 {
     port& d = *l.of;
     l.health = health::good;
-    for (piece& p : l.order) p.due = std::max(p.due, d.now - d.slip + patience_of(l));
+    for (piece& p : l.order) p.due = std::max(p.due, d.judged() + patience_of(l));
     d.use(l.rail, true);
     if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
 }
@@ -163,7 +171,7 @@ void engine::suspect(lane& l) noexcept
 {
     if (l.health != health::good) return;
     l.health = health::suspect;
-    l.since = l.of->now;
+    l.since = l.of->judged();
     l.of->use(l.rail, false);
     evacuate(l);
 }
@@ -175,8 +183,8 @@ void engine::lose(lane& l) noexcept
     port& d = *l.of;
     l.health = health::fencing;
     d.use(l.rail, false);
-    l.rest = l.opened && d.now - l.opened < forgotten_ns ? std::min(std::max(2 * l.rest, first_rest_ns), ns(rails_.probe))
-                                                         : first_rest_ns;
+    const bool again = l.opened && d.now - l.opened < forgotten_ns;
+    l.rest = again ? std::min(std::max(2 * l.rest, first_rest_ns), ns(rails_.probe)) : first_rest_ns;
     ++l.meter.errors;
     evacuate(l);
     l.by->fence(l.rail, [this, &l] { fenced(l); });
@@ -191,7 +199,7 @@ void engine::lose(driver& by, std::uint32_t rail) noexcept
 void engine::fenced(lane& l) noexcept
 {
     port& d = *l.of;
-    l.health = health::closed; 
+    l.health = health::closed;
     l.patience = 1;
     l.since = d.now + l.rest;
     while (!l.lost.empty()) {
@@ -199,7 +207,7 @@ void engine::fenced(lane& l) noexcept
         l.lost.pop_front();
         spare_posting(p);
     }
-    look(d);
+    look_by(d, l.since);
 }
 
 void engine::opened(lane& l, const error_code& e) noexcept
@@ -209,18 +217,19 @@ void engine::opened(lane& l, const error_code& e) noexcept
         l.health = health::closed;
         l.rest = std::min(2 * l.rest, ns(rails_.probe));
         l.since = d.now + l.rest;
-        return look_again(d, d.look_at ? std::min(d.look_at, l.since) : l.since);
+        return look_by(d, l.since);
     }
     l.opened = d.now;
     trust(l);
-    look(d);
+    look_by(d, d.now); // what was stranded is not
 }
 
-/// Whether somebody waits for nothing but what this rail does not give back.
+/// Whether somebody waits for nothing but what this rail does not give back, or may, for a staging buffer.
 bool engine::missed(const lane& l) const noexcept
 {
     return l.chunks == 0 || std::any_of(l.order.begin(), l.order.end(), [](const piece& p) {
-        return p.ghost && (p.op->stopping || p.of->failed || (p.landed_elsewhere && p.of->cut == p.of->length));
+        const bool wanted = p.of->cut == p.of->length || p.buffer >= 0;
+        return p.ghost && (p.op->stopping || p.of->failed || (p.landed_elsewhere && wanted));
     });
 }
 
@@ -241,10 +250,10 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
             p.ghost = true;
             send_again(p);
         }
-        if (d.now - l.since >= ns(rails_.quarantine) || missed(l)) lose(l);
+        if (now - l.since >= ns(rails_.quarantine) || missed(l)) lose(l);
     } else if (l.health == health::closed && d.now >= l.since) {
         l.health = health::opening;
-        l.by->open(l.rail, [this, &l](const error_code& e) { opened(l, e); });
+        l.by->open_rail(l.rail, [this, &l](const error_code& e) { opened(l, e); });
     }
 }
 
@@ -265,18 +274,10 @@ void engine::strand(line& w) noexcept
     }
 }
 
-void engine::look_now(port& d) noexcept
-{
-    d.now = loop_.stamp();
-    look(d);
-}
-
-/// Judges the rails by what has not come in time. A look that comes late itself says nothing: the engine was paused,
-/// or the clock jumped.
+/// Judges the rails by what has not come in time, once their driver was polled. A look that comes late itself
+/// says nothing: the engine was paused, or the clock jumped.
 void engine::look(port& d) noexcept
 {
-    if (d.looking) return;
-    d.looking = true;
     const std::uint64_t planned = d.look_at > d.looked ? d.look_at - d.looked : 0;
     const bool late = d.look_at && d.now > d.look_at + std::max(late_ns, planned);
     if (late) d.slip += d.now - d.looked;
@@ -285,7 +286,7 @@ void engine::look(port& d) noexcept
     std::uint64_t next = 0;
     const auto at = [&](std::uint64_t t) { next = next ? std::min(next, t) : t; };
     for (lane& l : d.lanes) {
-        look_at(l, d.now - d.slip);
+        look_at(l, d.judged());
         if (l.health == health::suspect) at(d.now + glance_ns);
         if (l.health == health::closed) at(l.since);
         if (l.health == health::good && !l.order.empty()) at(l.order.front().due + d.slip);
@@ -300,10 +301,9 @@ void engine::look(port& d) noexcept
         if (d.now - w->stranded >= ns(rails_.give_up)) strand(*w);
         else at(w->stranded + ns(rails_.give_up));
     }
-    d.looking = false;
     loop_.timers().remove(d);
     d.look_at = 0;
-    if (next) look_again(d, std::max(next, d.now + d.between));
+    if (next) look_by(d, std::max(next, d.now + d.between));
 }
 
 } // namespace wye::detail

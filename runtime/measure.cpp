@@ -44,9 +44,9 @@ void detail::engine::count(metrics& m) const
     for (const auto& d : ports_)
         for (const lane& l : d->lanes) {
             const driver_meter& t = l.meter;
-            m.drivers.push_back({std::string{l.by->name()}, t.bytes, t.operations, t.errors, t.retries, t.refusals,
-                                 l.chunks, t.measured(now) ? t.bytes_per_second(now) : l.limits.bytes_per_second,
-                                 t.latency, l.rail});
+            m.drivers.push_back(
+                {std::string{l.by->name()}, t.bytes, t.operations, t.errors, t.retries, t.refusals, l.chunks,
+                 t.measured(now) ? t.bytes_per_second(now) : l.limits.bytes_per_second, t.latency, l.rail});
         }
     m.operations = begun_;
     m.cancelled = cancelled_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rails pull: the next piece goes to the rail that would be done with it first, by what it has in flight and the rate
-// that it was seen to have. If that one has no room, a slower one may have the piece if it would be done with it before
-// all that waits is done; else the piece waits.
+// Rails pull: the next piece goes to the rail that would be done with it first, by what it has in flight and
+// the rate that it was seen to have. If that one has no room, a slower one may have the piece if it would be
+// done with it before all that waits is done; else the piece waits.
 
 #include <algorithm>
 
@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint64_t line_burst = 1_MiB;    // bytes that a line may have in a row while others wait
 constexpr std::uint64_t drift_every = 1'000'000, drift_after = 10'000'000; // nanoseconds
+constexpr std::uint64_t look_slack = 50'000;
 /// One sample may say that a rail is so much slower or faster than was known, no more: a clock may jump.
 constexpr double most_change = 4;
 
@@ -20,14 +21,11 @@ double ns_per_byte(const wye::limits& l) noexcept { return 1e9 / std::max(l.byte
 
 } // namespace
 
-port::port(engine& e, driver& d, std::uint64_t t)
-    : owner{&e}, by{&d}, pulls{d.rails() > 1 || d.may_lose_rails()}, watched{d.may_lose_rails()}, now{t}, looked{t},
+port::port(driver& d, std::uint64_t t)
+    : by{&d}, pulls{d.rails() > 1 || d.may_lose_rails()}, watched{d.may_lose_rails()}, now{t}, looked{t},
       lanes(std::max(1u, d.rails()))
 {
-    fire = [](timer* self) noexcept {
-        port& it = *static_cast<port*>(self);
-        it.owner->look_now(it);
-    };
+    fire = [](timer*) noexcept {}; // it wakes the loop: what has come is polled for before anything is missed
     for (std::uint32_t r = 0; r < most_rails; ++r) use(r, r < lanes.size());
     for (std::uint32_t r = 0; r < lanes.size(); ++r) {
         lane& l = lanes[r];
@@ -56,7 +54,8 @@ line& port::line_of(std::uint64_t rails, std::uint32_t index)
     if (!many()) {
         w.only = &lanes.front();
     } else if (std::popcount(rails) > 1) {
-        w.spread = static_cast<std::uint8_t>(std::bit_width(2 * static_cast<unsigned>(std::popcount(rails)) - 1));
+        w.spread =
+            static_cast<std::uint8_t>(std::bit_width(2 * static_cast<unsigned>(std::popcount(rails)) - 1));
         w.straight_bytes = std::min(w.limits.chunk_bytes, w.limits.spread_bytes);
     }
     return w;
@@ -137,7 +136,8 @@ lane* engine::fit(line& w, std::size_t p) noexcept
         if (g.cursor != g.end) {
             const extent& x = g.op->extents[g.cursor];
             bytes = static_cast<double>(piece_size(w, x));
-            rest = static_cast<double>(x.length - x.cut) + static_cast<double>(x.length) * (g.end - g.cursor - 1);
+            rest = static_cast<double>(x.length - x.cut) +
+                   static_cast<double>(x.length) * (g.end - g.cursor - 1);
         }
     }
     std::uint32_t r = d.soonest<false>(w, bytes);
@@ -251,22 +251,26 @@ std::size_t engine::poll_rails(port& d, turn t) noexcept
     const auto anyone_waits = [](const auto& w) { return w->asked != 0; };
     const bool asked = d.again || std::any_of(d.lines.begin(), d.lines.end(), anyone_waits);
     const bool attentive = d.by->busy() || d.by->attentive();
-    if (!asked && d.working == 0 && !attentive) return 0;
+    if (!asked && d.working == 0 && d.look_at == 0 && !attentive) return 0;
     d.now = loop_.stamp();
     std::size_t n = asked ? pull(d, t) : 0;
     if (d.posted) {
         d.posted = false;
         d.by->flush();
     }
-    if (d.working == 0 && !attentive) return n;
-    const std::size_t reaped = d.by->poll(t);
+    const std::size_t reaped = d.working || attentive ? d.by->poll(t) : 0;
     for (lane& l : d.lanes) {
         if (!l.refused || (!reaped && l.out != 0)) continue;
         l.refused = false;
         if (room(l, urgent)) d.full.set(l.rail, false);
     }
-    if (d.look_at && d.now >= d.look_at && reaped == 0) look(d); // what has come is not missing
-    return n + reaped;
+    n += reaped;
+    // As long as something comes there may be more of it, but not for ever.
+    if (d.look_at && d.now >= d.look_at + (reaped ? look_slack : 0)) {
+        look(d);
+        ++n;
+    }
+    return n;
 }
 
 } // namespace wye::detail

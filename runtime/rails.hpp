@@ -23,12 +23,12 @@ inline constexpr std::size_t urgent = 0, background = 2; // as indices
 /// A sixteenth of the bytes is background's, whatever else wants to go.
 inline constexpr std::uint64_t background_share = 15;
 
-/// What a rail's rate is learned from: bytes that landed while it had something to do, and the time that took.
+/// What a rail's rate is learned from: bytes that landed while it had something to do, and how long that took.
 struct pace {
     std::uint64_t since = 0;  ///< nanoseconds
     std::uint64_t bytes = 0;  ///< landed since
     std::uint64_t latest = 0; ///< when its rate was last learned, or let drift
-    bool from_rest = false;   ///< nothing was under way at `since`: the first piece's latency is part of the time
+    bool from_rest = false;   ///< nothing was under way at `since`: a latency is part of the time
     bool known = false;
 };
 
@@ -85,7 +85,7 @@ struct line {
     lane* only = nullptr;                ///< of a driver with one rail
     wye::limits limits;
     std::uint32_t index = 0;             ///< in the agent's list
-    std::uint8_t spread = 0;             ///< what is left is cut into so many pieces at least, as a power of two
+    std::uint8_t spread = 0;             ///< as a power of two: into how many pieces at least the rest is cut
     std::size_t straight_bytes = 0;      ///< up to which a transfer goes in one piece
     std::uint64_t rails = 1;             ///< bits of those that may carry it
     barrier others;                      ///< the others
@@ -94,8 +94,8 @@ struct line {
     fifo<piece> ready[priority_count];   ///< second hops and sessions
     list<leg> legs[priority_count];      ///< operations to cut from
 
-    /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a bit
-    /// that is set is a hint, and one that is not is a fact.
+    /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a
+    /// bit that is set is a hint, and one that is not is a fact.
     mutable std::uint8_t asked = 0;
     std::uint64_t stranded = 0;          ///< since when none of its rails is usable; 0 while one is
 
@@ -133,13 +133,13 @@ struct forecast {
 
 /// A driver as the scheduler sees it: its rails, and what waits for them.
 struct port : timer {
-    port(engine&, driver&, std::uint64_t now);
+    port(driver&, std::uint64_t now);
 
     /// Several rails, or one that may be lost: pieces are pulled (rails.cpp).
     bool many() const noexcept { return pulls; }
     bool holds_any() const noexcept { return many() ? working != 0 : lanes.front().chunks != 0; }
-    /// The usable rail of a line that would be done first with so many bytes more, or `most_rails` when there is
-    /// none; of those with room, if that is asked for.
+    /// The usable rail of a line that would be done first with so many bytes more, or `most_rails` when there
+    /// is none; of those with room, if that is asked for.
     template <bool with_room>
     std::uint32_t soonest(const line&, double more) const noexcept;
     /// When all these rails would be done with so many bytes more, shared out well.
@@ -153,24 +153,24 @@ struct port : timer {
         usable = yes ? usable | bit : usable & ~bit;
         unusable.set(rail, !yes);
     }
+    /// The time that pieces are judged by: without what nobody could have looked in.
+    std::uint64_t judged() const noexcept { return now - slip; }
     /// After its forecast has changed.
     void refresh(std::uint32_t rail) noexcept
     {
         busy_for[rail] = static_cast<float>(forecasts[rail].of(0) / 16);
         per_byte[rail] = static_cast<float>(forecasts[rail].ns_per_byte / 16);
     }
-    /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow for ever.
+    /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow.
     void drift(std::uint64_t now) noexcept;
 
-    engine* owner;
     driver* by;
     bool pulls = false;
     bool watched = false;                ///< its rails may be lost
-    bool looking = false;
     bool posted = false;                 ///< since the last flush
     bool again = false;                  ///< some lane may have something resumed
     std::uint64_t usable = 0;            ///< bits of rails that are not given up
-    barrier unusable, full;              ///< those that are; those whose window is, or that refused the latest
+    barrier unusable, full;              ///< full: the window is, or it refused the latest
     std::uint64_t working = 0;           ///< bits of rails with something in flight
     std::uint64_t now = 0;               ///< nanoseconds, of the latest look at the clock
     std::uint64_t drifted = 0;
@@ -179,7 +179,8 @@ struct port : timer {
     std::uint32_t next_rail = 0;         ///< of equals, whose turn it is
     std::size_t next_line = 0;
     std::vector<forecast> forecasts;     ///< by rail
-    /// The same for choosing, which looks at all of them: in units of 16 ns, what is in flight and what a byte takes.
+    /// The same for choosing, which looks at all of them: in units of 16 ns, what is in flight and what a
+    /// byte takes.
     alignas(64) std::array<float, most_rails> busy_for{}, per_byte{};
     std::vector<lane> lanes;             ///< by rail
     std::vector<std::unique_ptr<line>> lines;
@@ -192,8 +193,8 @@ inline std::uint32_t port::soonest(const line& w, double more) const noexcept
     const auto bytes = static_cast<float>(more);
     const auto first = static_cast<std::int32_t>(next_rail);
     const auto rails = static_cast<std::int32_t>((lanes.size() + 3) / 4 * 4);
-    // A word for each rail, the time above and its number below: the least word is both. Of equals the numbers
-    // decide, which are turned so that all have their turn.
+    // A word for each rail, the time above and its number below: the least word is both. Of equals the
+    // numbers decide, which are turned so that all have their turn.
     std::int32_t best = barrier::closed;
     for (std::int32_t r = 0; r < rails; ++r) {
         const auto at = static_cast<std::size_t>(r);

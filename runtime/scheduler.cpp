@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which piece goes next on a lane of a driver with one rail; rails.cpp has those with several. Posted work cannot be overtaken, so the decision is taken as late as the
-// window allows, and background work is kept shallow in it.
+// Which piece goes next on a lane of a driver with one rail; rails.cpp has those with several. Posted work
+// cannot be overtaken, so the decision is taken as late as the window allows, and background work is kept
+// shallow in it.
 
 #include <algorithm>
 
@@ -37,7 +38,7 @@ void engine::admit(line& w, lane& l, piece& p) noexcept
     if (p.op->priority == priority::background) {
         ++l.background_chunks;
         l.background_bytes += p.bytes;
-        w.owed -= std::min<std::uint64_t>(w.owed, background_share * p.bytes); // it has had so much of its share
+        w.owed -= std::min<std::uint64_t>(w.owed, background_share * p.bytes); // what it has had of its share
     } else if (w.waiting(background)) {
         w.owed += p.bytes;
     }
@@ -59,6 +60,7 @@ void engine::leave(piece& p) noexcept
 void engine::resume(lane& l, piece& p) noexcept
 {
     if (l.health != health::good) return reroute(p);
+    if (l.of->watched) expect(l, p); // anew: the time that it was elsewhere is not the rail's
     l.resumed.push(p);
     l.of->again = true;
 }

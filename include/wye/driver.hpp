@@ -115,8 +115,8 @@ public:
 ///
 /// Every call is made on the runtime's thread, and none may block, the destructor excepted: it ends what
 /// it started (helper threads, kernel work) before it returns. A driver is destroyed only when no chunk is
-/// out on loan. Callbacks given to `enlist`, `open_file`, `sync`, `open_store`, `fence` and `open` are called exactly
-/// once, at once or from `poll`.
+/// out on loan. Callbacks given to `enlist`, `open_file`, `sync`, `open_store`, `fence` and `open_rail` are called
+/// exactly once, at once or from `poll`.
 class driver {
 public:
     virtual ~driver() = default;
@@ -171,7 +171,7 @@ public:
     /// touches memory any more. Nothing is submitted to it until it is open again.
     virtual void fence(std::uint32_t /*rail*/, std::function<void()> fenced) { fenced(); }
     /// Opens a fenced rail again, and finds out whether it carries anything; asked again later if not.
-    virtual void open(std::uint32_t /*rail*/, std::function<void(error_code)> opened) { opened({}); }
+    virtual void open_rail(std::uint32_t /*rail*/, std::function<void(error_code)> opened) { opened({}); }
 
     /// Memory is registered or leaves. Slow work goes to a helper thread; `done` then comes from `poll`.
     virtual void enlist(segment&, std::function<void(error_code)> done) { done({}); }

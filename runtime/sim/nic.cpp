@@ -227,7 +227,7 @@ void rails_driver::fence(std::uint32_t index, std::function<void()> fenced)
     });
 }
 
-void rails_driver::open(std::uint32_t index, std::function<void(error_code)> opened)
+void rails_driver::open_rail(std::uint32_t index, std::function<void(error_code)> opened)
 {
     ++pending_;
     machine_.in.at(machine_.in.now() + nic_.model.fence_time, [this, index, opened = std::move(opened)]() mutable {

@@ -64,7 +64,7 @@ public:
     void dismiss(segment& s) noexcept override;
     bool may_lose_rails() const noexcept override { return true; }
     void fence(std::uint32_t, std::function<void()> fenced) override;
-    void open(std::uint32_t, std::function<void(error_code)> opened) override;
+    void open_rail(std::uint32_t, std::function<void(error_code)> opened) override;
 
     // Others (fabric.cpp).
     std::vector<std::byte> address() override;

@@ -32,7 +32,8 @@ bool holds_for(const fault& f, const device& d, duration since_beginning) noexce
 
 machine::machine(universe& u, std::string n, const host_options& o)
     : in{u}, name{std::move(n)}, disk_bytes{o.disk_bytes}, memory{make_device("memory", o.memory)},
-      gpu{make_device("gpu", o.gpu, o.gpus)}, disk{make_device("disk", o.disk)}, store{make_device("store", o.store)}, nic{device{.name = "nic"}, o.nic, {}, {}}
+      gpu{make_device("gpu", o.gpu, o.gpus)}, disk{make_device("disk", o.disk)},
+      store{make_device("store", o.store)}, nic{device{.name = "nic"}, o.nic, {}, {}}
 {
     for (const rail_model& m : o.nic.rails) nic.rails.push_back({.model = m});
 }

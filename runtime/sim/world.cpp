@@ -49,8 +49,8 @@ nic_model default_nic(std::size_t rails, rail_model r)
 {
     nic_model m;
     m.rails.assign(rails, r);
-    // Deep enough to keep a rail busy over its round trip, and no deeper: what is posted cannot be overtaken, nor
-    // be sent elsewhere before it is missed.
+    // Deep enough to keep a rail busy over its round trip, and no deeper: what is posted cannot be overtaken,
+    // nor be sent elsewhere before it is missed.
     m.limits.chunk_bytes = 256_KiB;
     m.limits.window_bytes = 768_KiB;
     m.limits.background_chunks = 2;

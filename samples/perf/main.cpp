@@ -20,7 +20,8 @@ constexpr std::array suites{
     perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
     perf::suite{"pipeline", "routes of two hops against the slower hop alone", &perf::run_pipeline},
-    perf::suite{"sim", "how well many rails are used, in a simulated world of two large hosts", &perf::run_sim},
+    perf::suite{"sim", "how well many rails are used, in a simulated world of two large hosts",
+                &perf::run_sim},
 };
 
 std::string usage()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scheduler in a world the size of two p5 instances: 32 rails of 12.5 GB/s each, a round trip of 20 us. Time is
-// virtual, so these figures say how rails are used, not how fast any machine is.
+// The scheduler in a world the size of two p5 instances: 32 rails of 12.5 GB/s each, a round trip of 20 us.
+// Time is virtual, so these figures say how rails are used, not how fast any machine is.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -47,13 +47,15 @@ struct sim_world {
         wye::region theirs, here; ///< as it is to itself, and to who sends
     };
 
-    explicit sim_world(std::size_t bytes, std::size_t hosts = 1, const sim::host_options& o = p5(), std::uint64_t seed = 1)
+    explicit sim_world(std::size_t bytes, std::size_t hosts = 1, const sim::host_options& o = p5(),
+                       std::uint64_t seed = 1)
         : world{seed}, host{world.add_host("a", o)}, agent{world.spawn("a", host)}, memory(bytes)
     {
         for (std::size_t i = 0; i < memory.size(); i += 8) std::memcpy(memory.data() + i, &i, 8);
         for (std::size_t i = 0; i < hosts; ++i) {
             const std::string name = "b" + std::to_string(i);
-            peers.push_back({&world.spawn(name, world.add_host(name, o)), std::vector<std::byte>(bytes), {}, {}});
+            peers.push_back(
+                {&world.spawn(name, world.add_host(name, o)), std::vector<std::byte>(bytes), {}, {}});
         }
         world.run(open());
     }
@@ -84,7 +86,9 @@ double rate_of(sim_world& w, std::size_t times)
         sim_world::peer& to = w.peers.front();
         std::fill(to.memory.begin(), to.memory.end(), std::byte{0});
         const wye::duration begun = w.world.now();
-        const auto copy = [](sim_world& v) -> wye::task<> { co_await wye::copy(v.from, v.peers.front().here); };
+        const auto copy = [](sim_world& v) -> wye::task<> {
+            co_await wye::copy(v.from, v.peers.front().here);
+        };
         w.world.run(copy(w));
         taken += seconds(w.world.now() - begun);
         if (to.memory != w.memory) throw std::runtime_error{"wrong bytes"};
@@ -111,7 +115,7 @@ void share(report& r, const char* name, const speeds& of, std::size_t bytes, con
     const double all = set_speeds(w, of);
     const double first = rate_of(w, 1) / all;
     char text[160];
-    std::snprintf(text, sizeof text, "%s; the first of them, with nothing learned: %.3f", note, first);
+    std::snprintf(text, sizeof text, "%s%sthe first, with nothing learned: %.3f", note, *note ? "; " : "", first);
     r.add(name, "share", rate_of(w, 4) / all, text);
 }
 
@@ -119,7 +123,7 @@ double equal(std::uint32_t) { return 1; }
 double unequal(std::uint32_t rail) { return (1u << rail % 4) / 8.0; }
 double one_slow(std::uint32_t rail) { return rail == 5 ? 0.1 : 1; }
 
-/// One rail dies a third into a transfer: what is reached of what the others carry, and what that rail did before.
+/// One rail dies a third into a transfer: what is reached of what the others carry, and it did before.
 double share_dying(sim::rail_state how, std::uint32_t seed)
 {
     sim_world w{1_GiB, 1, p5(), seed};
@@ -163,7 +167,8 @@ void share_static(report& r)
     };
     w.world.run(enter());
     std::vector<wye::transfer> batch;
-    for (std::uint32_t i = 0; i < rail_count; ++i) batch.push_back({from[i], w.peers[0].here.block(i, stripe)});
+    for (std::uint32_t i = 0; i < rail_count; ++i)
+        batch.push_back({from[i], w.peers[0].here.block(i, stripe)});
     const auto copy = [&]() -> wye::task<> { co_await wye::copy(std::span<const wye::transfer>{batch}); };
     const wye::duration begun = w.world.now();
     w.world.run(copy());
@@ -201,7 +206,8 @@ void run_for(sim_world& w, wye::duration d)
 void finish(sim_world& w, streams& all)
 {
     for (auto& s : all) s->stop = true;
-    w.world.run_until([&] { return std::none_of(all.begin(), all.end(), [](auto& s) { return s->running; }); });
+    w.world.run_until(
+        [&] { return std::none_of(all.begin(), all.end(), [](auto& s) { return s->running; }); });
     for (auto& s : all)
         if (s->failed) throw std::runtime_error{"a copy failed"};
 }
@@ -231,8 +237,8 @@ void urgency(report& r)
     const double idle = urgent_p99(w);
     streams background;
     for (std::size_t i = 1; i < 8; ++i) // reads, as the urgent ones are
-        background.push_back(std::make_unique<stream>(w.peers[0].here.block(i, 32_MiB), w.from.block(i, 32_MiB),
-                                                      wye::priority::background));
+        background.push_back(std::make_unique<stream>(w.peers[0].here.block(i, 32_MiB),
+                                                      w.from.block(i, 32_MiB), wye::priority::background));
     run_for(w, 1ms);
     const wye::duration begun = w.world.now();
     const auto carried = [&] {
@@ -244,8 +250,8 @@ void urgency(report& r)
     const double share = (carried() - before) / seconds(w.world.now() - begun) / (rail_rate * rail_count);
     finish(w, background);
     char text[160];
-    std::snprintf(text, sizeof text, "1 MiB: %.1f us idle, %.1f us beside background at %.2f of all rails", idle, loaded,
-                  share);
+    std::snprintf(text, sizeof text, "1 MiB: %.1f us idle, %.1f us beside background at %.2f of all rails",
+                  idle, loaded, share);
     r.add("sim/urgent_p99_over_idle", "ratio", loaded / idle, text);
 }
 
@@ -254,15 +260,19 @@ void background_floor(report& r)
     if (!r.wants("sim/background_share")) return;
     sim_world w{256_MiB};
     streams all;
-    for (std::size_t i = 0; i < 8; ++i) // short ones, since those under way at the end do not count
-        all.push_back(std::make_unique<stream>(w.from.block(i, 32_MiB).sub(0, 8_MiB),
-                                               w.peers[0].here.block(i, 32_MiB).sub(0, 8_MiB),
-                                               i < 4 ? wye::priority::urgent : wye::priority::background));
+    // Background in short copies, since those under way at the end do not count.
+    const auto kind = [](std::size_t i) { return i < 6 ? wye::priority::urgent : wye::priority::background; };
+    for (std::size_t i = 0; i < 8; ++i) {
+        const std::size_t bytes = i < 6 ? 32_MiB : 4_MiB;
+        all.push_back(std::make_unique<stream>(w.from.at(i * 32_MiB, bytes),
+                                               w.peers[0].here.at(i * 32_MiB, bytes), kind(i)));
+    }
     run_for(w, 50ms);
     double urgent = 0, background = 0;
-    for (std::size_t i = 0; i < 8; ++i) (i < 4 ? urgent : background) += static_cast<double>(all[i]->bytes);
+    for (std::size_t i = 0; i < 8; ++i) (i < 6 ? urgent : background) += static_cast<double>(all[i]->bytes);
     finish(w, all);
-    r.add("sim/background_share", "share", background / (urgent + background), "while urgent work fills every rail");
+    r.add("sim/background_share", "share", background / (urgent + background),
+          "while urgent work fills every rail");
 }
 
 /// Jain's index over what eight equal peers got.
@@ -272,7 +282,8 @@ void fairness(report& r)
     sim_world w{64_MiB, 8};
     streams all;
     for (auto& p : w.peers)
-        all.push_back(std::make_unique<stream>(w.from.at(0, 4_MiB), p.here.at(0, 4_MiB), wye::priority::normal));
+        all.push_back(
+            std::make_unique<stream>(w.from.at(0, 4_MiB), p.here.at(0, 4_MiB), wye::priority::normal));
     run_for(w, 20ms);
     double sum = 0, squares = 0;
     for (auto& s : all) {
@@ -280,7 +291,8 @@ void fairness(report& r)
         squares += static_cast<double>(s->bytes) * static_cast<double>(s->bytes);
     }
     finish(w, all);
-    r.add("sim/fairness", "index", sum * sum / (static_cast<double>(all.size()) * squares), "Jain's, of 8 equal peers");
+    r.add("sim/fairness", "index", sum * sum / (static_cast<double>(all.size()) * squares),
+          "Jain's, of 8 equal peers");
 }
 
 /// Rails that do nothing: what is left is our own cost.
@@ -346,7 +358,8 @@ void cost(const settings& s, report& r)
     slice();
     const double allocated = static_cast<double>(allocations::calls() - calls);
     char text[160];
-    std::snprintf(text, sizeof text, "real time: 1 GiB over 32 rails that do nothing; %.0f allocations for %zu chunks",
+    std::snprintf(text, sizeof text,
+                  "real time: 1 GiB over 32 rails that do nothing; %.0f allocations for %zu chunks",
                   allocated, rails.chunks - chunks);
     r.add("sim/cost_ns_per_chunk", "ns", quantile(repeat(std::min(s.seconds, 0.5), 15, slice), 0.1), text);
 }

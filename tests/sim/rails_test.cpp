@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rails in simulated worlds: whatever becomes of them, every copy ends once, in time, with every byte right, and nothing
-// lands after that. WYE_SEEDS says how many worlds are tried, WYE_SEED picks one.
+// Rails in simulated worlds: whatever becomes of them, every copy ends once, in time, with every byte right,
+// and nothing lands after that. WYE_SEEDS says how many worlds are tried, WYE_SEED picks one.
 #define BOOST_TEST_MODULE rails
 #include <boost/test/unit_test.hpp>
 
@@ -98,15 +98,15 @@ std::uint64_t number(const char* name, std::uint64_t otherwise)
     return value ? std::strtoull(value, nullptr, 10) : otherwise;
 }
 
-/// Copies both ways, in all sizes, between places of their own; what has ended well or not is scribbled over at once,
-/// as its owner may, and must stay so.
+/// Copies both ways, in all sizes, between places of their own; what has ended well or not is scribbled over
+/// at once, as its owner may, and must stay so.
 class storm {
 public:
     explicit storm(std::uint64_t seed) : random_{seed}, w_{seed, 1 + pick(8), 1 + pick(8)}
     {
-        for (const auto kind : {sim::fault_kind::reorder, sim::fault_kind::early_data, sim::fault_kind::late_data,
-                                sim::fault_kind::refuse, sim::fault_kind::twice, sim::fault_kind::dark,
-                                sim::fault_kind::broken, sim::fault_kind::slow})
+        for (const auto kind : {sim::fault_kind::reorder, sim::fault_kind::early_data,
+                                sim::fault_kind::late_data, sim::fault_kind::refuse, sim::fault_kind::twice,
+                                sim::fault_kind::dark, sim::fault_kind::broken, sim::fault_kind::slow})
             if (pick(2)) {
                 const duration most = pick(4) ? 1ms : 50ms;
                 w_.it.inject({.what = kind, .chance = 0.02 * static_cast<double>(1 + pick(3)), .until = 200ms,
@@ -120,7 +120,9 @@ public:
     {
         const std::size_t copies = 4 + pick(24);
         for (std::size_t i = 0; i < copies; ++i) start();
-        const auto all = [&] { return std::all_of(all_.begin(), all_.end(), [](auto& c) { return c->ends != 0; }); };
+        const auto all = [&] {
+            return std::all_of(all_.begin(), all_.end(), [](auto& c) { return c->ends != 0; });
+        };
         for (std::size_t steps = 0; !all(); ++steps) {
             BOOST_REQUIRE_MESSAGE(steps < 1'000'000 && w_.it.now() < 60s, "a copy hangs");
             w_.it.step();
@@ -131,9 +133,11 @@ public:
         w_.it.run_until([&] { return w_.it.now() >= end; });
         for (const auto& c : all_) {
             BOOST_TEST(c->ends == 1);
-            BOOST_TEST((!c->error || c->error == errc::rail_lost || c->error == asio::error::operation_aborted));
+            BOOST_TEST(
+                (!c->error || c->error == errc::rail_lost || c->error == asio::error::operation_aborted));
             BOOST_TEST(c->right);
-            const bool untouched = std::all_of(c->to, c->to + c->length, [](std::byte b) { return b == std::byte{0xee}; });
+            const bool untouched =
+                std::all_of(c->to, c->to + c->length, [](std::byte b) { return b == std::byte{0xee}; });
             BOOST_TEST(untouched, "a late write of " << c->length << " bytes, " << c->error.message());
             fine_ = fine_ && c->ends == 1 && c->right && untouched;
         }
@@ -175,8 +179,9 @@ private:
         c.length = length;
         copy_options o;
         o.priority = static_cast<priority>(pick(3));
-        const slice s = (out ? w_.local : w_.remote).at(from, length), t = (out ? w_.remote : w_.local).at(to, length);
-        copy(s, t, o, asio::bind_cancellation_slot(c.signal.slot(), [this, &c](error_code e, std::size_t n) {
+        const slice s = (out ? w_.local : w_.remote).at(from, length),
+                    t = (out ? w_.remote : w_.local).at(to, length);
+        copy(s, t, o, asio::bind_cancellation_slot(c.signal.slot(), [&c](error_code e, std::size_t n) {
                  ++c.ends;
                  c.error = e;
                  c.right = e ? n <= c.length : n == c.length && std::equal(c.from, c.from + c.length, c.to);
@@ -242,7 +247,7 @@ BOOST_AUTO_TEST_CASE(a_lost_rail_costs_bandwidth)
         BOOST_TEST(!e.error);
         BOOST_TEST(e.bytes == area_bytes);
         BOOST_TEST((w.far == w.near));
-        BOOST_TEST((d < 2ms)); // 0.22 ms with the three others alone; to miss a piece takes ten times its time
+        BOOST_TEST((d < 2ms)); // 0.22 ms with the three others alone, and ten times a piece's time to miss one
     }
 }
 
