@@ -66,9 +66,10 @@ as_root() {
     sudo "$@"
 }
 
+# install_what_is_missing [QUESTION]: by a function that prints packages, and nothing once all is there.
 install_what_is_missing() {
-    local wanted
-    wanted=$(missing_packages | xargs)
+    local wanted question=${1:-missing_packages}
+    wanted=$("$question" | xargs)
     [ -n "$wanted" ] || return 0
     have_tool apt-get || die "missing: $wanted (Debian's names), and there is no apt-get here to install them with"
 
@@ -79,13 +80,13 @@ install_what_is_missing() {
         as_root apt-get update -q >&2 || die "apt-get update failed; still missing: $wanted"
         break
     done
-    wanted=$(missing_packages | xargs)
+    wanted=$("$question" | xargs)
     say "installing what is missing: $wanted"
     # Never at the price of something that is installed: Debian's Boost versions exclude each other.
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove \
         $wanted >&2 || die "apt-get could not install: $wanted"
-    wanted=$(missing_packages | xargs)
+    wanted=$("$question" | xargs)
     [ -z "$wanted" ] || die "installed, and yet not found or too old: $wanted"
 }
 
