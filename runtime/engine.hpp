@@ -79,6 +79,7 @@ public:
 
     // Rails (failover.cpp).
     void lose(driver&, std::uint32_t rail) noexcept;
+    void heard(link&, std::uint64_t now) noexcept; ///< a sign of life
 
     // source
     std::size_t poll(turn) noexcept override;
@@ -185,6 +186,9 @@ private:
     void strand(line&) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;
     void look_by(port&, std::uint64_t at) noexcept;
+    bool parked(leg&) noexcept;
+    void stick(lane&, piece&) noexcept;
+    void unstick(lane&) noexcept;
     void look(port&) noexcept;
 
     // express.cpp

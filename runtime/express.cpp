@@ -205,7 +205,7 @@ template <bool of_rails>
 
 [[gnu::noinline]] void engine::landed_on_rail(piece& p) noexcept
 {
-    if (p.ghost || p.sibling || p.landed_elsewhere) return hop_ended(p, {}, p.from.length);
+    if (p.ghost || p.stuck || p.sibling || p.landed_elsewhere) return hop_ended(p, {}, p.from.length);
     land<true>(p);
 }
 

@@ -67,6 +67,8 @@ inline bool within(const extent& x, std::uint64_t from_length, std::uint64_t to_
     return x.from_offset <= from_length && x.length <= from_length - x.from_offset && //
            x.to_offset <= to_length && x.length <= to_length - x.to_offset;
 }
+/// The connection to the peer that has part in it; null when it is all ours.
+inline link* via(const extent& x) noexcept { return x.from->via ? x.from->via : x.to->via; }
 inline bool within(const extent& x) noexcept { return within(x, x.from->length, x.to->length); }
 
 /// The running checksum of an extent under `verify`.
@@ -156,7 +158,9 @@ struct piece final : chunk, hook {
     bool ghost = false;            ///< overdue, and sent again
     bool landed_elsewhere = false; ///< another of its ring did
     piece* sibling = nullptr;      ///< the next of the ring that carries the same bytes; null when alone
+    bool stuck = false;            ///< overdue because its peer is silent: it is in no window any more
     std::uint64_t due = 0;         ///< when it is missed, in nanoseconds of its port's time
+    std::uint64_t since = 0;       ///< in the window, or asked for again
 };
 
 } // namespace wye::detail

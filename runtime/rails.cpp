@@ -4,6 +4,7 @@
 // done with it before all that waits is done; else the piece waits.
 
 #include <algorithm>
+#include <utility>
 
 #include "engine.hpp"
 
@@ -104,6 +105,11 @@ void port::drift(std::uint64_t at) noexcept
 {
     port& d = *l.of;
     p.unlink();
+    if (std::exchange(p.stuck, false)) { // it left the window long ago
+        p.at = nullptr;
+        if (link* const v = via(*p.of); v && landed != 0) heard(*v, d.now);
+        return;
+    }
     forecast& f = d.forecasts[l.rail];
     pace& s = l.paced;
     const bool rests = l.chunks == 0;
@@ -111,6 +117,8 @@ void port::drift(std::uint64_t at) noexcept
     if (rests) d.working &= ~l.bit();
     if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
     d.refresh(l.rail);
+    if (landed != 0)
+        if (link* const v = via(*p.of)) heard(*v, d.now);
     s.bytes += landed;
     if (s.bytes < (rests ? l.limits.spread_bytes : 2 * l.limits.chunk_bytes)) return;
 
@@ -202,6 +210,7 @@ bool engine::carry(const match& m) noexcept
         return post(l, *made);
     }
     leg& g = w.legs[m.priority].front();
+    if (parked(g)) return false;
     if (g.simple) {
         const extent& x = g.op->extents[g.cursor];
         if (x.length == 0 || x.failed) {

@@ -10,6 +10,7 @@
 #include <wye/fabric.hpp>
 
 #include "../eventual.hpp"
+#include "../operation.hpp"
 #include "proof.hpp"
 #include "stream.hpp"
 
@@ -84,6 +85,11 @@ struct link {
     std::map<std::string, reached, std::less<>> theirs;
     std::map<std::string, held, std::less<>> ours;
     std::vector<drain> drains;
+
+    // As the rails see it (failover.cpp).
+    std::uint64_t latest = 0;   ///< nanoseconds: when anything of it arrived, or landed there
+    bool quiet = false;         ///< something is overdue, and nothing came meanwhile
+    list<leg> parked;           ///< what waits until it is heard again, or lost
 
     bool alive() const noexcept { return state == link_state::open; }
     bool in_use() const noexcept; ///< by copies

@@ -177,6 +177,7 @@ void peers::take(fabric& by, wire::view message)
         if (r && std::holds_alternative<wire::hello>(*r)) answer_hello(by, std::get<wire::hello>(*r));
     } else if (link* const l = find(h.token); l && l->by == &by && may_say(*l, r)) {
         l->heard = true;
+        engine_.heard(*l, now());
         if (h.number != 0 || h.answer_please) {
             l->owes_answer = true;
             mark(*l);

@@ -416,3 +416,35 @@ BOOST_AUTO_TEST_CASE(links_end_when_nobody_holds_them)
         BOOST_TEST(v.it.events() != 0u);
     });
 }
+
+// A peer that is dead costs others nothing: neither rails, nor windows, nor time.
+BOOST_AUTO_TEST_CASE(a_dead_peer_costs_others_no_rails)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        agent& other = v.it.spawn("other", v.it.add_host("c", with_rails(4)), knowing("the secret"));
+        lab::bytes theirs(area_bytes);
+        region pool = co_await other.register_memory(dram(theirs));
+        co_await other.publish("kv", pool);
+        peer there = co_await v.prefill.connect(other.metadata());
+        co_await copy(v.from, there.published("kv"));
+        const duration before = v.it.now();
+        co_await copy(v.from, there.published("kv"));
+        const duration usual = v.it.now() - before;
+
+        v.it.crash(v.decode);
+        int lost = 0;
+        for (int i = 0; i < 8; ++i)
+            copy(v.from, v.to.published("kv"), [&](error_code e, std::size_t) { lost += e == errc::peer_lost; });
+        co_await v.it.runtime().sleep(5ms);
+        for (int i = 0; i < 100; ++i) {
+            const duration begun = v.it.now();
+            co_await copy(v.from, there.published("kv"));
+            BOOST_TEST((v.it.now() - begun <= 2 * usual));
+            co_await v.it.runtime().sleep(30ms);
+        }
+        BOOST_TEST(lost == 8);
+        there.reset();
+        co_await other.unpublish("kv");
+    });
+}
