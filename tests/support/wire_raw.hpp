@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -36,9 +35,7 @@ struct raw : wire::bytes {
     raw& name(std::string_view text) { return u8(text.size()).all(std::as_bytes(std::span{text})); }
     raw& all(wire::view v)
     {
-        const std::size_t at = size(); // not insert, of whose copies g++ 12 warns
-        resize(at + v.size());
-        std::copy(v.begin(), v.end(), begin() + static_cast<std::ptrdiff_t>(at));
+        for (const std::byte b : v) push_back(b); // not insert, of whose copies g++ 12 warns
         return *this;
     }
     raw& section(std::uint32_t tag, wire::view body) { return u32(tag).u32(body.size()).all(body); }
