@@ -64,7 +64,8 @@ public:
     {
         switch (tag) {
         case about:
-            return ++abouts_ == 1 && read(body, result_);
+            ++abouts_;
+            return read(body, result_);
         case a_way:
             return result_.ways.size() < most_ways && read(body, result_.ways.emplace_back());
         case a_publication:

@@ -16,7 +16,6 @@ namespace wire = wye::detail::wire;
 /// What a stranger could send who knows the format and keeps to none of its rules.
 namespace forged {
 
-/// Bytes as a stranger could write them, who keeps to no rule.
 struct raw : wire::bytes {
     template <std::integral T>
     raw& put(T value)
@@ -36,7 +35,7 @@ struct raw : wire::bytes {
     raw& name(std::string_view text) { return u8(text.size()).all(std::as_bytes(std::span{text})); }
     raw& all(wire::view v)
     {
-        insert(end(), v.begin(), v.end());
+        for (const std::byte b : v) push_back(b); // not insert, of whose copies g++ 12 warns
         return *this;
     }
     raw& section(std::uint32_t tag, wire::view body) { return u32(tag).u32(body.size()).all(body); }
@@ -75,10 +74,9 @@ inline wire::bytes with(std::uint32_t tag, const raw& body) { return sealed(raw{
 
 inline wire::bytes framed(const raw& records)
 {
-    wire::bytes frame;
-    wire::begin_frame(frame, {.number = 1});
-    frame.insert(frame.end(), records.begin(), records.end());
-    return frame;
+    wire::bytes header;
+    wire::begin_frame(header, {.number = 1});
+    return raw{}.all(header).all(records);
 }
 
 } // namespace forged
