@@ -76,13 +76,15 @@ const wire::grant* key_of(const link& l, const wire::publication& p) noexcept
 /// What metadata said. Each name counts as known once the peer has said how it is now.
 void peers::offer(link& l, std::vector<wire::publication> all)
 {
-    for (wire::publication& p : all) {
-        if (l.theirs.contains(p.name)) continue; // which is told of changes
-        std::unique_ptr<segment> s = import(l, p);
-        if (!s) continue;
+    for (const wire::publication& p : all) {
+        reached& r = l.theirs[p.name];
+        if (r.now || std::pair{p.epoch, p.edition} <= std::pair{r.epoch, r.edition}) continue; // it is told of changes
+        r.now = import(l, p);
+        if (!r.now) continue;
+        r.epoch = p.epoch;
+        r.edition = p.edition;
         say(l, wire::interest{p.name, p.epoch, p.edition});
         ++l.unsettled;
-        l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
     }
 }
 
