@@ -417,6 +417,26 @@ BOOST_AUTO_TEST_CASE(links_end_when_nobody_holds_them)
     });
 }
 
+// Files and objects reach peers through staging: drivers of this host's tiers never see a peer's memory.
+BOOST_AUTO_TEST_CASE(files_and_objects_are_staged_to_peers)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        const slice kv = v.to.published("kv");
+        lab::bytes& content = *v.a.file("pages", true);
+        content = lab::pattern(256_KiB, 3);
+        const file pages = co_await v.prefill.open_file("pages");
+        const bucket store = co_await v.prefill.open_bucket("sim:store");
+        const slice page = pages.at(0, 256_KiB);
+        BOOST_TEST(co_await copy(page, kv.sub(0, 256_KiB)) == 256_KiB);
+        BOOST_TEST(std::equal(content.begin(), content.end(), v.landed.begin()));
+        const object kept = store.object("kept");
+        BOOST_TEST(co_await copy(kv.sub(0, 256_KiB), kept) == 256_KiB);
+        BOOST_TEST(co_await copy(kept, kv.sub(1_MiB, 256_KiB)) == 256_KiB);
+        BOOST_TEST(std::equal(content.begin(), content.end(), v.landed.begin() + 1_MiB));
+    });
+}
+
 // A peer that is dead costs others nothing: neither rails, nor windows, nor time.
 BOOST_AUTO_TEST_CASE(a_dead_peer_costs_others_no_rails)
 {
