@@ -77,12 +77,17 @@ const wire::grant* key_of(const link& l, const wire::publication& p) noexcept
 void peers::offer(link& l, std::vector<wire::publication> all)
 {
     for (wire::publication& p : all) {
-        if (l.theirs.contains(p.name)) continue; // which is told of changes
+        const auto known = l.theirs.find(p.name);
+        // Of changes we are told, but once it is withdrawn nobody tells us that it is there again.
+        if (known != l.theirs.end() && (known->second.now || !known->second.older_than(p))) continue;
         std::unique_ptr<segment> s = import(l, p);
         if (!s) continue;
         say(l, wire::interest{p.name, p.epoch, p.edition});
         ++l.unsettled;
-        l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
+        reached& r = l.theirs[p.name];
+        r.now = std::move(s);
+        r.epoch = p.epoch;
+        r.edition = p.edition;
     }
 }
 
@@ -108,7 +113,7 @@ void peers::update(link& l, const wire::publication& p)
     if (it == l.theirs.end() || l.state != link_state::open) return;
     settled(l, p.name);
     reached& r = it->second;
-    if (std::pair{p.epoch, p.edition} <= std::pair{r.epoch, r.edition}) return; // it was overtaken
+    if (!r.older_than(p)) return; // it was overtaken
     const wire::grant* const key = key_of(l, p);
     const bool other = p.epoch != r.epoch || !r.now;
     r.edition = p.edition;

@@ -417,6 +417,19 @@ BOOST_AUTO_TEST_CASE(links_end_when_nobody_holds_them)
     });
 }
 
+// A name that was withdrawn and is published again is found by the next metadata.
+BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_again)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        co_await v.decode.unpublish("kv");
+        co_await v.decode.publish("kv", v.pool);
+        const peer again = co_await v.prefill.connect(v.decode.metadata());
+        BOOST_TEST(co_await copy(v.from, again.published("kv")) == area_bytes);
+        BOOST_TEST(v.landed == v.sent);
+    });
+}
+
 // Files and objects reach peers through staging: drivers of this host's tiers never see a peer's memory.
 BOOST_AUTO_TEST_CASE(files_and_objects_are_staged_to_peers)
 {
