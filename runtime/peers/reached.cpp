@@ -77,17 +77,18 @@ const wire::grant* key_of(const link& l, const wire::publication& p) noexcept
 void peers::offer(link& l, std::vector<wire::publication> all)
 {
     for (wire::publication& p : all) {
-        const auto known = l.theirs.find(p.name);
-        // Of changes we are told, but once it is withdrawn nobody tells us that it is there again.
-        if (known != l.theirs.end() && (known->second.now || !known->second.older_than(p))) continue;
-        std::unique_ptr<segment> s = import(l, p);
-        if (!s) continue;
+        const auto it = l.theirs.find(p.name);
+        // Of changes we are told, but not of what is there again after it was withdrawn, which may be yet to be heard.
+        if (it != l.theirs.end() && !it->second.older_than(p)) continue;
+        if (it != l.theirs.end()) {
+            change(l, it->second, p);
+        } else {
+            std::unique_ptr<segment> s = import(l, p);
+            if (!s) continue;
+            l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
+        }
         say(l, wire::interest{p.name, p.epoch, p.edition});
         ++l.unsettled;
-        reached& r = l.theirs[p.name];
-        r.now = std::move(s);
-        r.epoch = p.epoch;
-        r.edition = p.edition;
     }
 }
 
@@ -112,8 +113,11 @@ void peers::update(link& l, const wire::publication& p)
     const auto it = l.theirs.find(p.name);
     if (it == l.theirs.end() || l.state != link_state::open) return;
     settled(l, p.name);
-    reached& r = it->second;
-    if (!r.older_than(p)) return; // it was overtaken
+    if (it->second.older_than(p)) change(l, it->second, p); // else it was overtaken
+}
+
+void peers::change(link& l, reached& r, const wire::publication& p)
+{
     const wire::grant* const key = key_of(l, p);
     const bool other = p.epoch != r.epoch || !r.now;
     r.edition = p.edition;

@@ -430,6 +430,23 @@ BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_again)
     });
 }
 
+// The same when its withdrawal is heard later than the metadata that has it again.
+BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_before_its_withdrawal_is_heard)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        lab::bytes memory(area_bytes);
+        region other = co_await v.decode.register_memory(dram(memory));
+        v.pool.reset();
+        co_await v.decode.publish("kv", other);
+        const peer again = co_await v.prefill.connect(v.decode.metadata());
+        co_await v.it.runtime().sleep(1ms);
+        BOOST_TEST(co_await copy(v.from, again.published("kv")) == area_bytes);
+        BOOST_TEST(memory == v.sent);
+        co_await v.decode.unpublish("kv");
+    });
+}
+
 // Files and objects reach peers through staging: drivers of this host's tiers never see a peer's memory.
 BOOST_AUTO_TEST_CASE(files_and_objects_are_staged_to_peers)
 {
