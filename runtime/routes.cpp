@@ -32,6 +32,17 @@ const route* engine::learn_route(const segment& from, const segment& to)
     return by_kinds_[from.kind * kinds_.size() + to.kind] = found;
 }
 
+namespace {
+
+/// Memory of another agent, which has no address here: whoever made it known carries it, and nobody else, whatever they
+/// say of its tier.
+bool beyond(const slice& s, const driver& by) noexcept
+{
+    return s.tier() <= tier::vram && s.of->home && s.of->home != &by;
+}
+
+} // namespace
+
 /// The driver that goes all the way; of several the fastest, and of equals the latest.
 port* engine::carrier(const slice& from, const slice& to) noexcept
 {
@@ -42,7 +53,7 @@ port* engine::carrier(const slice& from, const slice& to) noexcept
     };
     port* best = nullptr;
     for (auto& d : ports_) {
-        if (!d->by->carries(from, to)) continue;
+        if (beyond(from, *d->by) || beyond(to, *d->by) || !d->by->carries(from, to)) continue;
         if (!best || rate(*d) >= rate(*best)) best = d.get();
     }
     return best;

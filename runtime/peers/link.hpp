@@ -34,6 +34,10 @@ struct reached {
     std::unique_ptr<segment> now; ///< null when nothing is there
     std::uint64_t epoch = 0, edition = 0;
     std::vector<std::unique_ptr<segment>> before; ///< of earlier epochs: slices of them fail by name, and never dangle
+    bool older_than(const wire::publication& p) const noexcept
+    {
+        return epoch < p.epoch || (epoch == p.epoch && edition < p.edition);
+    }
 };
 
 /// That nothing is under way by older keys, said when it is so.

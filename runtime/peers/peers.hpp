@@ -124,6 +124,7 @@ private:
     void offer(link&, std::vector<wire::publication>);
     std::unique_ptr<segment> import(link&, const wire::publication&);
     void update(link&, const wire::publication&);
+    void change(link&, reached&, const wire::publication&);
     void strand(link&) noexcept;
     std::size_t see_drains(link&);
 

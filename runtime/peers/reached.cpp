@@ -76,13 +76,17 @@ const wire::grant* key_of(const link& l, const wire::publication& p) noexcept
 /// What metadata said. Each name counts as known once the peer has said how it is now.
 void peers::offer(link& l, std::vector<wire::publication> all)
 {
-    for (const wire::publication& p : all) {
-        reached& r = l.theirs[p.name];
-        if (r.now || std::pair{p.epoch, p.edition} <= std::pair{r.epoch, r.edition}) continue; // it is told of changes
-        r.now = import(l, p);
-        if (!r.now) continue;
-        r.epoch = p.epoch;
-        r.edition = p.edition;
+    for (wire::publication& p : all) {
+        const auto it = l.theirs.find(p.name);
+        // Of changes we are told, but not of what is there again after it was withdrawn, which may be yet to be heard.
+        if (it != l.theirs.end() && !it->second.older_than(p)) continue;
+        if (it != l.theirs.end()) {
+            change(l, it->second, p);
+        } else {
+            std::unique_ptr<segment> s = import(l, p);
+            if (!s) continue;
+            l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
+        }
         say(l, wire::interest{p.name, p.epoch, p.edition});
         ++l.unsettled;
     }
@@ -109,8 +113,11 @@ void peers::update(link& l, const wire::publication& p)
     const auto it = l.theirs.find(p.name);
     if (it == l.theirs.end() || l.state != link_state::open) return;
     settled(l, p.name);
-    reached& r = it->second;
-    if (std::pair{p.epoch, p.edition} <= std::pair{r.epoch, r.edition}) return; // it was overtaken
+    if (it->second.older_than(p)) change(l, it->second, p); // else it was overtaken
+}
+
+void peers::change(link& l, reached& r, const wire::publication& p)
+{
     const wire::grant* const key = key_of(l, p);
     const bool other = p.epoch != r.epoch || !r.now;
     r.edition = p.edition;

@@ -433,6 +433,56 @@ BOOST_AUTO_TEST_CASE(links_end_when_nobody_holds_them)
     });
 }
 
+// A name that was withdrawn and is published again is found by the next metadata.
+BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_again)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        co_await v.decode.unpublish("kv");
+        co_await v.decode.publish("kv", v.pool);
+        const peer again = co_await v.prefill.connect(v.decode.metadata());
+        BOOST_TEST(co_await copy(v.from, again.published("kv")) == area_bytes);
+        BOOST_TEST(v.landed == v.sent);
+    });
+}
+
+// The same when its withdrawal is heard later than the metadata that has it again.
+BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_before_its_withdrawal_is_heard)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        lab::bytes memory(area_bytes);
+        region other = co_await v.decode.register_memory(dram(memory));
+        v.pool.reset();
+        co_await v.decode.publish("kv", other);
+        const peer again = co_await v.prefill.connect(v.decode.metadata());
+        co_await v.it.runtime().sleep(1ms);
+        BOOST_TEST(co_await copy(v.from, again.published("kv")) == area_bytes);
+        BOOST_TEST(memory == v.sent);
+        co_await v.decode.unpublish("kv");
+    });
+}
+
+// Files and objects reach peers through staging: drivers of this host's tiers never see a peer's memory.
+BOOST_AUTO_TEST_CASE(files_and_objects_are_staged_to_peers)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        const slice kv = v.to.published("kv");
+        lab::bytes& content = *v.a.file("pages", true);
+        content = lab::pattern(256_KiB, 3);
+        const file pages = co_await v.prefill.open_file("pages");
+        const bucket store = co_await v.prefill.open_bucket("sim:store");
+        const slice page = pages.at(0, 256_KiB);
+        BOOST_TEST(co_await copy(page, kv.sub(0, 256_KiB)) == 256_KiB);
+        BOOST_TEST(std::equal(content.begin(), content.end(), v.landed.begin()));
+        const object kept = store.object("kept");
+        BOOST_TEST(co_await copy(kv.sub(0, 256_KiB), kept) == 256_KiB);
+        BOOST_TEST(co_await copy(kept, kv.sub(1_MiB, 256_KiB)) == 256_KiB);
+        BOOST_TEST(std::equal(content.begin(), content.end(), v.landed.begin() + 1_MiB));
+    });
+}
+
 // A peer that is dead costs others nothing: neither rails, nor windows, nor time.
 BOOST_AUTO_TEST_CASE(a_dead_peer_costs_others_no_rails)
 {
