@@ -142,8 +142,7 @@ std::vector<std::byte> agent::metadata(std::span<const std::string_view> names) 
 
 task<peer> agent::connect(std::vector<std::byte> metadata)
 {
-    detail::link* const l = co_await checked(*engine_).others().connect(std::move(metadata));
-    co_return peer{*l};
+    return checked(*engine_).others().connect(std::move(metadata));
 }
 
 task<> agent::notify(const peer& to, std::string key, std::vector<std::byte> payload)

@@ -17,17 +17,6 @@ constexpr std::size_t most_strangers = 1024; // that have said hello, and no mor
 
 std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
 
-/// A hold on a link while somebody connects.
-struct holding {
-    peers& of;
-    link* it;
-    ~holding()
-    {
-        if (it) of.let_go(*it);
-    }
-    link* keep() noexcept { return std::exchange(it, nullptr); }
-};
-
 } // namespace
 
 handshake peers::oath(const link& l, bool calling) const noexcept
@@ -47,7 +36,7 @@ wire::digest peers::proof(const link& l, side who, bool calling) const
     return prove(options_.secret, who, oath(l, calling));
 }
 
-task<link*> peers::connect(wire::bytes blob)
+task<peer> peers::connect(wire::bytes blob)
 {
     std::optional<wire::metadata> them = wire::decode_metadata(blob);
     if (!them) throw system_error(errc::bad_metadata);
@@ -73,8 +62,7 @@ task<link*> peers::connect(wire::bytes blob)
     } else {
         offer(*l, std::move(them->published));
     }
-    ++l->handles;
-    holding hold{*this, l};
+    peer handle{*l}; // which may outlive this
     if (l->unsettled != 0 || l->state != link_state::open) {
         const auto made = std::make_shared<eventual<error_code>>(engine_.loop());
         if (l->state == link_state::lost) made->set(l->why);
@@ -82,7 +70,7 @@ task<link*> peers::connect(wire::bytes blob)
         const error_code failed = co_await eventual<error_code>::wait(made);
         if (failed) throw system_error(failed, them->name);
     }
-    co_return hold.keep();
+    co_return handle;
 }
 
 void peers::admit(link& l, wire::view address)

@@ -246,9 +246,10 @@ task<> peers::notify(link& l, std::string key, std::vector<std::byte> payload)
 {
     if (key.empty() || key.size() > wire::most_key || payload.size() > wire::most_payload)
         throw system_error(errc::bad_name, "a key of 1 byte to 1 KiB and a payload of at most 4 KiB");
+    const std::string name = l.name; // which may be gone by then
     const auto tell = [this, &l, &key, &payload](auto done) { notify(l, {key, payload, false}, std::move(done)); };
     const bool arrived = co_await eventually<bool>(engine_.loop(), tell);
-    if (!arrived) throw system_error(errc::peer_lost, l.name);
+    if (!arrived) throw system_error(errc::peer_lost, name);
 }
 
 /// A handle goes.

@@ -50,7 +50,7 @@ public:
     void gone(segment&) noexcept; ///< it is deregistered
 
     // Connections (handshake.cpp, peers.cpp).
-    task<link*> connect(wire::bytes metadata);
+    task<peer> connect(wire::bytes metadata);
     void let_go(link&) noexcept; ///< a handle
     /// To this peer, told when it has it.
     void notify(link&, wire::notify, stream::told);

@@ -20,7 +20,7 @@ namespace {
 
 } // namespace
 
-peer::peer(detail::link& l) noexcept : link_{&l} {}
+peer::peer(detail::link& l) noexcept : link_{&l} { ++l.handles; }
 
 void peer::reset() noexcept
 {

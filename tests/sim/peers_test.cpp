@@ -371,6 +371,39 @@ BOOST_AUTO_TEST_CASE(connecting_to_nobody_ends)
     });
 }
 
+// An agent goes while somebody connects, and while somebody waits for its peer to hear.
+BOOST_AUTO_TEST_CASE(an_agent_may_go_at_any_time)
+{
+    for (int after = 0; after < 60; ++after) {
+        world w{static_cast<std::uint64_t>(after + 1)};
+        w.it.run(w.open());
+        agent& brief = w.it.spawn("brief", w.a, knowing("the secret"));
+        error_code ended;
+        bool over = false;
+        const auto story = [](agent& a, std::vector<std::byte> blob) -> task<> {
+            peer p = co_await a.connect(std::move(blob));
+            for (int i = 0; i < 20; ++i) co_await a.notify(p, "n");
+            co_await a.notified({.key = "nothing", .peer = "decode"});
+        };
+        asio::co_spawn(w.it.runtime(), story(brief, w.decode.metadata()), [&](std::exception_ptr e) {
+            over = true;
+            try {
+                std::rethrow_exception(e);
+            } catch (const system_error& x) {
+                ended = x.code();
+            }
+        });
+        const duration end = w.it.now() + after * 7us;
+        w.it.at(end, [] {});
+        w.it.run_until([&] { return w.it.now() >= end; });
+        w.it.end(brief);
+        w.it.run_until([&] { return over; });
+        BOOST_TEST(over);
+        BOOST_TEST((ended == errc::shut_down || ended == errc::peer_lost));
+        w.to.reset();
+    }
+}
+
 // A rail that goes dark under notifications: they arrive once each all the same.
 BOOST_AUTO_TEST_CASE(notifications_outlive_rails)
 {
