@@ -113,8 +113,9 @@ bool notifications::any_for(const std::string& peer) const noexcept
     return std::any_of(waiting_.begin(), waiting_.end(), [&](const auto& w) { return w.second->peer == peer; });
 }
 
-void notifications::lose(const std::string& peer) noexcept
+void notifications::lose(const std::string& peer)
 {
+    if (lost_.size() < most_lost) lost_.insert(peer);
     for (const auto& [key, w] : waiting_)
         if (w->peer == peer) w->who->fail(errc::peer_lost);
 }
@@ -126,6 +127,7 @@ task<notification> notifications::wait(std::string key, std::string peer, std::u
     claim(key, w);
     if (w.left != 0) {
         const place mine{*this, key, w};
+        if (lost_.contains(w.peer)) throw system_error(errc::peer_lost, w.peer);
         co_return co_await eventual<notification>::wait(w.who, deadline);
     }
     co_return co_await eventual<notification>::wait(w.who);

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include <wye/agent.hpp>
@@ -24,7 +25,7 @@ class eventual;
 /// is old or there is too much of it, and counted; a sender never waits for a reader.
 class notifications {
 public:
-    static constexpr std::size_t most_unclaimed = 65'536;
+    static constexpr std::size_t most_unclaimed = 65'536, most_lost = 65'536;
     static constexpr std::chrono::seconds unclaimed_for{60};
 
     explicit notifications(progress_loop&);
@@ -32,8 +33,9 @@ public:
 
     void deliver(notification);
     task<notification> wait(std::string key, std::string peer, std::uint32_t count, duration deadline);
-    /// Waits that name this agent end in `errc::peer_lost`.
-    void lose(const std::string& peer) noexcept;
+    /// Waits that name this agent end in `errc::peer_lost`, now and later, until it is found again.
+    void lose(const std::string& peer);
+    void find(const std::string& peer) noexcept { lost_.erase(peer); }
     bool waits_for(const std::string& peer) const noexcept { return named_ != 0 && any_for(peer); }
     bool waits_for_any() const noexcept { return named_ != 0; } ///< peer that is named
     std::uint64_t expired() const noexcept { return expired_; }
@@ -65,6 +67,7 @@ private:
     std::unordered_multimap<std::string_view, std::list<unclaimed>::iterator> by_key_;
     waiting waiting_;
     std::size_t named_ = 0; // waits that name a peer
+    std::unordered_set<std::string> lost_;
     std::shared_ptr<notifications*> self_; // for waiters, who may outlive us by a moment
     std::uint64_t expired_ = 0;
 };

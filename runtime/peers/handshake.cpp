@@ -172,19 +172,15 @@ void peers::answered(link& l, const wire::answer& a)
         say_apart(l, l.their_token, wire::refusal{static_cast<std::uint8_t>(errc::not_trusted)});
         return lose(l, errc::not_trusted);
     }
-    l.state = link_state::open;
-    l.say_again = 0;
     l.held_there = true;
-    end_earlier_lives(l);
+    opened(l);
     say(l, wire::welcome{});
 }
 
 void peers::welcome(link& l)
 {
     if (l.state != link_state::proving) return;
-    l.state = link_state::open;
-    l.say_again = 0;
-    end_earlier_lives(l);
+    opened(l);
     offer(l, std::move(l.offered));
     settled(l, {}); // what stood for its being open
 }
@@ -196,9 +192,12 @@ void peers::refused(link& l, const wire::refusal& r)
     lose(l, why == errc::stale_metadata || why == errc::not_trusted ? why : errc::peer_lost);
 }
 
-/// Who comes under a name is who it stands for: earlier lives are over.
-void peers::end_earlier_lives(const link& l)
+/// It is open. Who comes under a name is who it stands for: earlier lives are over.
+void peers::opened(link& l)
 {
+    l.state = link_state::open;
+    l.say_again = 0;
+    engine_.notes().find(l.name);
     for (const auto& [token, other] : links_)
         if (other->name == l.name && other->life != l.life && other->state == link_state::open)
             lose(*other, errc::peer_lost);

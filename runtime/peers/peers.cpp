@@ -104,6 +104,13 @@ link* peers::find(std::uint64_t token) const noexcept
     return it == links_.end() ? nullptr : it->second.get();
 }
 
+bool peers::anybody_open(const std::string& name) const noexcept
+{
+    return std::any_of(links_.begin(), links_.end(), [&](const auto& l) {
+        return l.second->state == link_state::open && l.second->name == name;
+    });
+}
+
 void peers::mark(link& l) noexcept
 {
     if (std::exchange(l.dirty, true)) return;
@@ -308,6 +315,7 @@ std::size_t peers::free_ended() noexcept
         if (l.state == link_state::lost && l.severed && l.closing == 0) {
             l.state = link_state::over;
             engine_.notes().lose(l.name);
+            if (anybody_open(l.name)) engine_.notes().find(l.name); // in another life
             ++n;
         }
         if (l.state != link_state::over || !l.severed || l.dirty || l.handles != 0 || l.in_use()) {

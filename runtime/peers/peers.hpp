@@ -88,6 +88,7 @@ private:
     void listen();
     link& add_link(fabric&);
     link* find(std::uint64_t token) const noexcept;
+    bool anybody_open(const std::string& name) const noexcept;
     void mark(link&) noexcept;
     void say(link&, const wire::record&, stream::told = {});
     void say_apart(link&, std::uint64_t token, const wire::record&);
@@ -114,7 +115,7 @@ private:
     void answered(link&, const wire::answer&);
     void welcome(link&);
     void refused(link&, const wire::refusal&);
-    void end_earlier_lives(const link&);
+    void opened(link&);
     void settled(link&, const std::string& name);
     handshake oath(const link&, bool calling) const noexcept;
     wire::digest proof(const link&, side, bool calling) const;

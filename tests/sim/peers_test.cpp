@@ -310,6 +310,8 @@ BOOST_AUTO_TEST_CASE(a_wait_ends_with_the_peer_that_it_names)
         v.it.stall(v.prefill, 20s); // and comes back after it was given up
         const error_code e = co_await failure_of(drop(v.decode.notified({.key = "never", .peer = "prefill"})));
         BOOST_TEST(e == errc::peer_lost);
+        const error_code again = co_await failure_of(drop(v.decode.notified({.key = "later", .peer = "prefill"})));
+        BOOST_TEST(again == errc::peer_lost);
         const lab::bytes then = v.landed;
         co_await v.it.runtime().sleep(30s);
         BOOST_TEST(v.landed == then);
@@ -382,6 +384,20 @@ BOOST_AUTO_TEST_CASE(notifications_outlive_rails)
         BOOST_TEST(e == errc::deadline_missed);
         v.a.set_rail(1, sim::rail_state::up);
         v.a.set_rail(2, sim::rail_state::up);
+    });
+}
+
+// A name that was withdrawn and published again is there for who connects again.
+BOOST_AUTO_TEST_CASE(a_name_comes_back)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        co_await v.decode.unpublish("kv");
+        BOOST_CHECK_THROW(v.to.published("kv"), system_error);
+        co_await v.decode.publish("kv", v.pool);
+        peer again = co_await v.prefill.connect(v.decode.metadata());
+        co_await copy(v.from, again.published("kv"));
+        BOOST_TEST(v.landed == v.sent);
     });
 }
 

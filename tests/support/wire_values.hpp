@@ -101,17 +101,24 @@ public:
         case 1: return challenge();
         case 2: return wire::answer{drawn<wire::digest>()};
         case 3: return wire::welcome{};
-        case 4: return wire::refusal{life(), static_cast<std::uint8_t>(random_())};
+        case 4: return wire::refusal{static_cast<std::uint8_t>(random_())};
         case 5: return wire::interest{name(), number(), number()};
-        case 6: return wire::update{publication()};
+        case 6: return update();
         case 7: return wire::drained{name(), number(), number()};
         case 8: return notify();
-        default: return wire::goodbye{};
+        case 9: return wire::goodbye{};
+        default: return wire::current{name(), number(), number()};
         }
     }
     wire::frame_header header() { return {number(), number(), number(), number(), coin()}; }
 
 private:
+    wire::update update()
+    {
+        wire::update u{publication()};
+        if (u.now.grants.size() > 1) u.now.grants.resize(1); // as they are said
+        return u;
+    }
     wire::hello hello()
     {
         wire::hello h;

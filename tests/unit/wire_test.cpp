@@ -400,7 +400,7 @@ BOOST_AUTO_TEST_CASE(out_of_bounds_are_malformed)
     BOOST_TEST(!greeting("a", "", 0));
 
     const auto change = [](const raw& publication) { return whole(framed(raw{}.record(7, publication))); };
-    BOOST_TEST(change(published("p", 4, 1).all(grants(8, 8, wire::most_description))));
+    BOOST_TEST(change(published("p", 4, 1).all(grants(1, 1, wire::most_description))));
     BOOST_TEST(!change(published("p", 5, 1).all(grants(0, 0))));
     BOOST_TEST(!change(published("p", 4, 2).all(grants(0, 0))));
     BOOST_TEST(!change(published("").all(grants(0, 0))));
@@ -448,8 +448,7 @@ BOOST_AUTO_TEST_CASE(are_written_as_ever)
     BOOST_TEST(written(wire::answer{proof}) ==
                "032000bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
     BOOST_TEST(written(wire::welcome{}) == "040000");
-    BOOST_TEST(written(wire::refusal{one, 9}) ==
-               "0511000100000000000000020000000000000009");
+    BOOST_TEST(written(wire::refusal{9}) == "05010009");
     BOOST_TEST(written(wire::interest{"kv", 1, 2}) ==
                "061300026b7601000000000000000200000000000000");
     BOOST_TEST(written(change) ==
@@ -458,6 +457,8 @@ BOOST_AUTO_TEST_CASE(are_written_as_ever)
                "081300026b7601000000000000000200000000000000");
     BOOST_TEST(written(wire::notify{"req", text_bytes("\1"), true}) == "090900030072657101000101");
     BOOST_TEST(written(wire::goodbye{}) == "0a0000");
+    BOOST_TEST(written(wire::current{"kv", 1, 2}) ==
+               "0b1300026b7601000000000000000200000000000000");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
