@@ -463,6 +463,27 @@ BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_before_its_withdrawal_is_h
     });
 }
 
+// A rail that takes nothing for a while, and then does: what waits for it comes in the end.
+BOOST_AUTO_TEST_CASE(what_rails_refuse_is_posted_later)
+{
+    for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+        world w{seed, 2, 2};
+        w.run([](world& v) -> task<> {
+            v.it.inject({.what = sim::fault_kind::refuse, .chance = 0.2, .until = 20ms, .device = "nic", .extent = 9ms});
+            int ends = 0;
+            const slice kv = v.to.published("kv");
+            for (std::uint64_t i = 0; i < 20; ++i) {
+                copy(v.from.at(64 * i, 64), kv.sub(64 * i, 64), [&](error_code e, std::size_t) { ends += !e; });
+                co_await v.it.runtime().sleep(100us);
+            }
+            const duration begun = v.it.now();
+            while (ends != 20 && v.it.now() - begun < 5s) co_await v.it.runtime().sleep(1ms);
+            BOOST_TEST(ends == 20);
+            for (const auto& d : v.prefill.measure().drivers) BOOST_TEST(d.in_flight == 0u);
+        });
+    }
+}
+
 // Files and objects reach peers through staging: drivers of this host's tiers never see a peer's memory.
 BOOST_AUTO_TEST_CASE(files_and_objects_are_staged_to_peers)
 {
