@@ -134,6 +134,7 @@ private:
     void crash(resident&);
     void leave(resident&);
     void reborn(resident& old);
+    static task<> comes(encounter&, resident&);
     void stall(resident&, duration, bool too_long);
     void outage(const mishap&);
     void disconnect(resident& who, resident& with);

@@ -72,8 +72,13 @@ void encounter::reborn(resident& old)
 {
     if (present_[old.index] != &old) return;
     resident& r = residents_.emplace_back(*world_, hosts_[old.host_index], scene_, old.index, residents_.size());
-    present_[old.index] = &r;
-    run_on(r, r.open(), "a new life");
+    run_on(r, comes(*this, r), "a new life");
+}
+
+task<> encounter::comes(encounter& self, resident& r)
+{
+    co_await r.open();
+    self.present_[r.index] = &r;
 }
 
 /// An orderly end: what it has in flight is cancelled and drained.
