@@ -463,6 +463,34 @@ BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_before_its_withdrawal_is_h
     });
 }
 
+// A piece of a batch that could not begin holds nothing: its object may be gone when the peer is told of the rest.
+BOOST_AUTO_TEST_CASE(who_is_told_is_known_from_the_start)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        const bucket store = co_await v.prefill.open_bucket("sim:store");
+        const slice kv = v.to.published("kv");
+        std::vector<error_code> status(2);
+        copy_options o = telling("both");
+        o.status = status;
+        int told = 0;
+        bool over = false;
+        {
+            const object gone = store.object("gone");
+            slice source = gone;
+            source.length = 64;
+            const transfer batch[] = {{source, kv.sub(area_bytes - 1, 64)}, {v.from.at(0, 1_MiB), kv.sub(0, 1_MiB)}};
+            copy(batch, o, [&](error_code e, std::size_t) { over = e == errc::out_of_range; });
+        }
+        const notification n = co_await v.decode.notified({.key = "both"});
+        told += n.aborted;
+        co_await v.it.runtime().sleep(1ms);
+        BOOST_TEST(told == 1);
+        BOOST_TEST(over);
+        BOOST_TEST(!status[1]);
+    });
+}
+
 // A rail that takes nothing for a while, and then does: what waits for it comes in the end.
 BOOST_AUTO_TEST_CASE(what_rails_refuse_is_posted_later)
 {
