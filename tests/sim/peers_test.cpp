@@ -463,6 +463,23 @@ BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_before_its_withdrawal_is_h
     });
 }
 
+// Others may come into the world while an agent ends, which takes time.
+BOOST_AUTO_TEST_CASE(agents_come_while_another_ends)
+{
+    world w;
+    w.it.run(w.open());
+    std::vector<agent*> born;
+    for (int i = 0; i < 20; ++i)
+        w.it.at(w.it.now() + 5us * i, [&] { born.push_back(&w.it.spawn("other", w.b, knowing("the secret"))); });
+    error_code ended;
+    copy(w.from, w.to.published("kv"), [&](error_code e, std::size_t) { ended = e; });
+    w.it.settle();
+    w.it.end(w.prefill);
+    BOOST_TEST(ended.failed());
+    BOOST_TEST(born.size() > 1u);
+    BOOST_TEST(born.front()->name() == "other");
+}
+
 // A piece of a batch that could not begin holds nothing: its object may be gone when the peer is told of the rest.
 BOOST_AUTO_TEST_CASE(who_is_told_is_known_from_the_start)
 {
