@@ -66,7 +66,7 @@ std::optional<slice> encounter::published(deal& d, part& p, acquaintance& a, std
             all = a.it.published(resident::name[name]);
         } catch (const system_error& e) {
             const area& now = a.whom->now(name);
-            const bool out = now.withdrawing || !now.reachable || now.out.contains(d.by) || !a.it.alive();
+            const bool out = now.withdrawing || !now.reachable || now.again || now.out.contains(d.by) || !a.it.alive();
             expect(out || excused(*d.by, *a.whom), "what is published is not found: " + std::string{e.what()});
             return std::nullopt;
         }
@@ -247,6 +247,7 @@ void encounter::begin(deal& d)
     }
     for (deal::listener& l : d.tells) {
         l.named = dice_.one_in(3);
+        if (!l.who->here()) continue;
         const duration deadline = dice_.one_in(6) ? duration{static_cast<duration::rep>(dice_.scale(1e3, 1e8))} : duration{};
         asio::co_spawn(l.who->agent->runtime(), hears(*this, d, l, deadline), [](std::exception_ptr) {});
     }

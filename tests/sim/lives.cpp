@@ -85,6 +85,7 @@ task<> encounter::comes(encounter& self, resident& r)
 void encounter::leave(resident& r)
 {
     if (!r.here()) return;
+    if (world_->now() < r.sleeps_until) return later(r.sleeps_until - world_->now(), [this, &r] { to_do_.push_back([this, &r] { leave(r); }); });
     r.left = true;
     world_->end(*r.agent);
     pending_ -= r.busy;
@@ -94,6 +95,7 @@ void encounter::leave(resident& r)
 void encounter::stall(resident& r, duration d, bool too_long)
 {
     r.slept = r.slept || too_long;
+    r.sleeps_until = world_->now() + d;
     world_->stall(*r.agent, d);
 }
 
@@ -159,7 +161,7 @@ task<> encounter::offers(encounter& self, resident& r, std::size_t name)
     co_await r.enlist(fresh);
     co_await r.publish(name, fresh);
     r.have(name, fresh);
-    fresh.reachable = true;
+    fresh.reachable = fresh.again = true;
     for (resident* who : self.present_)
         if (who->here() && who != &r && who->known(r)) self.run_on(*who, self.renews(self, *who, r, name), "connecting again");
 }

@@ -31,7 +31,7 @@ using namespace wye::sweep;
 
 namespace {
 
-constexpr unsigned patience = 10;            // seconds of processor time for one seed
+constexpr unsigned patience = 60;            // seconds of processor time for one seed
 constexpr std::uint64_t twice_every = 16;    // seeds that are run again, to see that they are the same
 
 struct settings {

@@ -169,6 +169,10 @@ meeting::meeting(std::uint64_t s) : seed{s}
         agent.staging_piece = 512_KiB;
         agent.staging_bytes = 2_MiB;
     }
+    if (many) { // all at once: the world looks at everybody after each event
+        agent.peers.lost_after = 2s;
+        span = 50us;
+    }
     const std::uint64_t kind = d.below(8); // calm, rails, lives, or both
     if (kind == 0 || many) return;
     for (std::uint64_t n = kind < 6 ? d.between(1, 4) : 0, i = 0; i < n; ++i)

@@ -33,7 +33,7 @@ bool is_source(const area& a) { return a.tier != tier::file && resident::read_on
 std::optional<std::uint64_t> area::take(dice& d, std::uint64_t length)
 {
     if (d.one_in(2))
-        if (const auto again = recycle(d, length)) return again;
+        if (const auto used = recycle(d, length)) return used;
     if (used_ + length + gap > size()) return recycle(d, length);
     const std::uint64_t at = std::exchange(used_, used_ + length + gap);
     if (length != 0) places_[at] = {length, std::nullopt};
@@ -163,9 +163,10 @@ area* resident::area_of(std::size_t n, std::uint64_t length)
 
 acquaintance* resident::known(const resident& whom)
 {
-    for (acquaintance& a : acquaintances)
-        if (a.whom == &whom && a.it.alive()) return &a;
-    return nullptr;
+    // There may be several connections between two: the latest knows the latest.
+    const auto is = [&](const acquaintance& a) { return a.whom == &whom && a.it.alive(); };
+    const auto it = std::find_if(acquaintances.rbegin(), acquaintances.rend(), is);
+    return it == acquaintances.rend() ? nullptr : &*it;
 }
 
 void resident::tidy()

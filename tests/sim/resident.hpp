@@ -40,6 +40,7 @@ public:
     region as;                        ///< registered; none of files
     std::size_t name = 0;             ///< as it is published
     bool reachable = false;           ///< for those who connect from now on
+    bool again = false;               ///< after a pause, of which those who were connected know nothing
     bool withdrawing = false;         ///< nobody is to come in any more, by what was given out
     bool closed = false;              ///< and by now nobody does
     std::set<const resident*> out;    ///< sent away, or being sent away
@@ -108,6 +109,7 @@ public:
     std::set<const resident*> connecting;
     std::size_t busy = 0;          ///< coroutines of the workload
     std::vector<std::byte> metadata_of_old; ///< of its earlier life, if it had one
+    duration sleeps_until{};
     bool here() const { return !crashed && !left; }
 
 private:

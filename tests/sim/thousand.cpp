@@ -75,9 +75,6 @@ void encounter::thousand()
     verdict_.bytes = many * page;
     if (!c.failure.empty()) fail(c.failure);
     expect(c.written == many && c.all_told, std::to_string(c.written) + " of a thousand have written");
-    const duration settled = world_->now() + 30s; // everybody has gone by then
-    world_->at(settled, [] {});
-    world_->run_until([&] { return world_->now() >= settled; });
     pool.reset();
     closing_ = true;
 }
