@@ -290,6 +290,8 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
 {
     port& d = *l.of;
     if (!l.stuck.empty()) unstick(l);
+    // What the driver has not even taken yet is nobody's silence: it may go elsewhere.
+    if (!l.resumed.empty() && !l.order.empty() && l.order.front().due <= now) evacuate(l);
     for (auto at = l.order.begin(); at != l.order.end();) {
         piece& p = *at++;
         if (p.due > now) break;

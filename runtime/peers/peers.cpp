@@ -242,6 +242,13 @@ void peers::notify(link& l, wire::notify n, stream::told t)
     say(l, n, std::move(t));
 }
 
+void peers::notify(std::uint64_t token, wire::notify n, stream::told t)
+{
+    link* const l = find(token);
+    if (!l) return t(false);
+    notify(*l, std::move(n), std::move(t));
+}
+
 task<> peers::notify(link& l, std::string key, std::vector<std::byte> payload)
 {
     if (key.empty() || key.size() > wire::most_key || payload.size() > wire::most_payload)

@@ -54,6 +54,7 @@ public:
     void let_go(link&) noexcept; ///< a handle
     /// To this peer, told when it has it.
     void notify(link&, wire::notify, stream::told);
+    void notify(std::uint64_t token, wire::notify, stream::told); ///< to the link that has it, if it is still there
     task<> notify(link&, std::string key, std::vector<std::byte> payload);
 
     std::uint64_t garbage() const noexcept { return garbage_; } ///< messages that made no sense
