@@ -5,7 +5,7 @@
 
 #include <boost/asio/error.hpp>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 #include "peers.hpp"
 
 namespace wye::detail {

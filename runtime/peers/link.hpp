@@ -9,8 +9,8 @@
 
 #include <wye/fabric.hpp>
 
-#include "../eventual.hpp"
-#include "../operation.hpp"
+#include "eventual.hpp"
+#include "operation.hpp"
 #include "proof.hpp"
 #include "stream.hpp"
 

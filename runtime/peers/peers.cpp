@@ -7,7 +7,7 @@
 
 #include <boost/asio/error.hpp>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 
 namespace wye {
 

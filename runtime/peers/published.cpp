@@ -3,7 +3,7 @@
 // way by them, or has had long enough to see to it.
 #include <algorithm>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 #include "peers.hpp"
 
 namespace wye::detail {

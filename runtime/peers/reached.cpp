@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 #include "peers.hpp"
 
 namespace wye {
