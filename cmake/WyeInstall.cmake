@@ -15,9 +15,11 @@ install(EXPORT wye_targets NAMESPACE wye:: FILE wyeTargets.cmake DESTINATION ${c
 
 # A static library hands its own dependencies on to whoever links it.
 get_target_property(kind wye TYPE)
+set(WYE_RELINKS_CRYPTO OFF)
 set(WYE_RELINKS_URING OFF)
-if(WYE_HAS_URING AND kind STREQUAL "STATIC_LIBRARY")
-    set(WYE_RELINKS_URING ON)
+if(kind STREQUAL "STATIC_LIBRARY")
+    set(WYE_RELINKS_CRYPTO ON)
+    set(WYE_RELINKS_URING ${WYE_HAS_URING})
 endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/wyeConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/wyeConfig.cmake
                               INSTALL_DESTINATION ${config_dir})

@@ -42,6 +42,11 @@ if(WYE_TESTS)
     wye_find_boost(WYE_TESTS json unit_test_framework)
 endif()
 find_package(Threads REQUIRED)
+find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
+if(NOT OPENSSL_FOUND)
+    message(FATAL_ERROR "wye needs OpenSSL 3.0 or newer, its libcrypto (Debian: libssl-dev; samples/run and tests/run "
+                        "install it)")
+endif()
 find_package(PkgConfig QUIET)
 
 set_property(GLOBAL PROPERTY WYE_SUMMARY "")

@@ -19,6 +19,7 @@ have_compiler() {
 }
 have_cmake() { have_tool cmake && is_newer "$(cmake --version | sed -n '1s/[^0-9]*//p')" 3.25; }
 have_uring() { have_tool pkg-config && pkg-config --exists 'liburing >= 2.3'; }
+have_openssl() { have_tool pkg-config && pkg-config --exists 'libcrypto >= 3.0'; }
 have_boost() {
     local place
     [ -z "${Boost_ROOT:-}${BOOST_ROOT:-}${CMAKE_PREFIX_PATH:-}" ] || return 0   # theirs to say
@@ -53,6 +54,7 @@ missing_packages() {
     have_tool ninja || echo ninja-build
     have_tool pkg-config || echo pkg-config
     have_uring || echo liburing-dev
+    have_openssl || echo libssl-dev
     have_boost || boost_packages || echo 'libboost1.81-dev libboost-json1.81-dev libboost-test1.81-dev'
 }
 
@@ -64,9 +66,10 @@ as_root() {
     sudo "$@"
 }
 
+# install_what_is_missing [QUESTION]: by a function that prints packages, and nothing once all is there.
 install_what_is_missing() {
-    local wanted
-    wanted=$(missing_packages | xargs)
+    local wanted question=${1:-missing_packages}
+    wanted=$("$question" | xargs)
     [ -n "$wanted" ] || return 0
     have_tool apt-get || die "missing: $wanted (Debian's names), and there is no apt-get here to install them with"
 
@@ -77,13 +80,13 @@ install_what_is_missing() {
         as_root apt-get update -q >&2 || die "apt-get update failed; still missing: $wanted"
         break
     done
-    wanted=$(missing_packages | xargs)
+    wanted=$("$question" | xargs)
     say "installing what is missing: $wanted"
     # Never at the price of something that is installed: Debian's Boost versions exclude each other.
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove \
         $wanted >&2 || die "apt-get could not install: $wanted"
-    wanted=$(missing_packages | xargs)
+    wanted=$("$question" | xargs)
     [ -z "$wanted" ] || die "installed, and yet not found or too old: $wanted"
 }
 

@@ -112,9 +112,44 @@ prepared agent::prepare(std::vector<slice> blocks) const
 
 route_plan agent::explain(const slice& from, const slice& to) const { return checked(*engine_).explain(from, to); }
 
-task<notification> agent::notified(std::string key, duration deadline)
+task<notification> agent::notified(const wanted& w)
 {
-    return checked(*engine_).notes().wait(std::move(key), deadline);
+    return checked(*engine_).notes().wait(std::string{w.key}, std::string{w.peer}, w.count, w.deadline);
+}
+
+task<> agent::publish(std::string name, const region& r, access a)
+{
+    detail::engine& e = checked(*engine_);
+    const slice all = r;
+    segment* const s = all.of;
+    if (!s || s->engine != &e) throw system_error(errc::invalid_slice, name);
+    return e.others().publish(std::move(name), *s, a);
+}
+
+task<> agent::unpublish(std::string name) { return checked(*engine_).others().unpublish(std::move(name)); }
+
+task<> agent::revoke(std::string name, std::string peer)
+{
+    return checked(*engine_).others().revoke(std::move(name), std::move(peer));
+}
+
+std::vector<std::byte> agent::metadata() const { return checked(*engine_).others().metadata({}, true); }
+
+std::vector<std::byte> agent::metadata(std::span<const std::string_view> names) const
+{
+    return checked(*engine_).others().metadata(names, false);
+}
+
+task<peer> agent::connect(std::vector<std::byte> metadata)
+{
+    return checked(*engine_).others().connect(std::move(metadata));
+}
+
+task<> agent::notify(const peer& to, std::string key, std::vector<std::byte> payload)
+{
+    detail::engine& e = checked(*engine_);
+    if (!to || to.link()->of != &e.others()) throw system_error(errc::peer_lost);
+    return e.others().notify(*to.link(), std::move(key), std::move(payload));
 }
 
 metrics agent::measure() const

@@ -64,7 +64,7 @@ void segment_handle::reset() noexcept
 
 engine::engine(progress_loop& l, std::string name, const agent_options& o)
     : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece},
-      notifications_{l}
+      notifications_{l}, peers_{*this, o.peers}
 {
     loop_.add(*this);
 }
@@ -72,6 +72,8 @@ engine::engine(progress_loop& l, std::string name, const agent_options& o)
 engine::~engine()
 {
     drain();
+    peers_.shut();
+    while (peers_.severing()) poll_or_pass();
     loop_.remove(*this);
     for (auto& d : ports_) loop_.timers().remove(*d);
     while (!segments_.empty()) {
@@ -97,6 +99,7 @@ driver& engine::add(std::unique_ptr<driver> d)
     if (d->rails() > most_rails) throw system_error(errc::not_supported, "too many rails");
     port& made = *ports_.emplace_back(std::make_unique<port>(*d, loop_.stamp()));
     if (!made.many()) made.line_of(1, lines_++);
+    if (auto* const f = dynamic_cast<fabric*>(d.get())) peers_.add(*f);
     drivers_.push_back(std::move(d));
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
@@ -118,14 +121,21 @@ void engine::dismiss(segment& s) noexcept
     segments_.back()->place = s.place;
     segments_[s.place] = segments_.back();
     segments_.pop_back();
-    if (s.base)
+    if (s.base) {
+        peers_.gone(s);
         for (auto& d : drivers_) d->dismiss(s);
+    }
     s.engine = nullptr;
 }
 
 bool engine::busy_drivers() const noexcept
 {
     return std::any_of(drivers_.begin(), drivers_.end(), [](const auto& d) { return d->busy(); });
+}
+
+void engine::poll_or_pass() noexcept
+{
+    if (poll(turn{}) == 0) loop_.pass_time();
 }
 
 std::size_t engine::poll(turn t) noexcept
@@ -148,11 +158,12 @@ std::size_t engine::poll(turn t) noexcept
             d.posted = false;
             d.by->flush();
         }
-        if (l.chunks == 0 && !d.by->busy()) continue;
+        if (l.chunks == 0 && !d.by->busy() && !d.by->attentive()) continue;
         const std::size_t reaped = d.by->poll(t);
         if (reaped || l.out == 0) l.refused = false;
         n += reaped;
     }
+    if (peers_.listening()) n += peers_.poll();
     return n;
 }
 
@@ -169,7 +180,7 @@ bool engine::descriptors(std::vector<int>& out) const noexcept
     bool all = true;
     for (const auto& d : ports_) {
         const bool busy = d->by->busy();
-        if (!d->holds_any() && !busy) continue;
+        if (!d->holds_any() && !busy && !d->by->attentive()) continue;
         const int fd = d->by->wait_handle();
         const auto put_off = [](const lane& l) { return l.chunks != 0 && l.out == 0; }; // to be offered again
         if (fd < 0 || (!busy && std::any_of(d->lanes.begin(), d->lanes.end(), put_off))) all = false;
@@ -181,7 +192,7 @@ bool engine::descriptors(std::vector<int>& out) const noexcept
 bool engine::arm() noexcept
 {
     for (const auto& d : ports_)
-        if ((d->holds_any() || d->by->busy()) && !d->by->arm()) return false;
+        if ((d->holds_any() || d->by->busy() || d->by->attentive()) && !d->by->arm()) return false;
     return true;
 }
 
@@ -203,8 +214,9 @@ void engine::drain() noexcept
         stop(op, loop_.shut() ? make_error_code(errc::shut_down)
                               : error_code{boost::asio::error::operation_aborted});
     }
-    while (active_ != 0)
-        if (poll(turn{}) == 0) loop_.pass_time();
+    while (active_ != telling_) poll_or_pass();
+    peers_.hush();
+    while (active_ != 0) poll_or_pass();
     while (busy_drivers()) {
         std::size_t n = 0;
         for (auto& d : drivers_) n += d->poll(turn{});

@@ -18,6 +18,7 @@
 #include "meters.hpp"
 #include "notifications.hpp"
 #include "operation.hpp"
+#include "peers/peers.hpp"
 #include "progress_loop.hpp"
 #include "rails.hpp"
 #include "staging.hpp"
@@ -46,6 +47,8 @@ public:
     const std::string& name() const noexcept { return name_; }
     staging& stage() noexcept { return staging_; }
     notifications& notes() noexcept { return notifications_; }
+    peers& others() noexcept { return peers_; }
+    bool active() const noexcept { return active_ != 0; }
     pair_meter& pair(tier from, tier to) noexcept { return pairs_[index(from)][index(to)]; }
 
     // Drivers and segments (engine.cpp).
@@ -68,6 +71,7 @@ public:
     void begin(operation&) noexcept;
     void begin_one(operation&) noexcept; ///< the same, of one transfer that asks for nothing special (express.cpp)
     void stop(operation&, error_code) noexcept;
+    void abandon(const link&) noexcept; ///< all that has part in what is lost with it
 
     // Pieces (pipeline.cpp).
     void ended(piece&, const error_code&, std::size_t bytes) noexcept;
@@ -75,10 +79,11 @@ public:
 
     // Rails (failover.cpp).
     void lose(driver&, std::uint32_t rail) noexcept;
+    void heard(link&, std::uint64_t now) noexcept; ///< a sign of life
 
     // source
     std::size_t poll(turn) noexcept override;
-    bool in_flight() const noexcept override { return active_ != 0 || busy_drivers(); }
+    bool in_flight() const noexcept override { return active_ != 0 || peers_.listening() || busy_drivers(); }
     std::size_t outstanding() const noexcept override;
     bool descriptors(std::vector<int>&) const noexcept override;
     bool arm() noexcept override;
@@ -97,7 +102,7 @@ private:
         wye::tier tier;
         std::int32_t device;
         driver* home;
-        std::uint32_t peer;
+        std::uint32_t reach;
     };
     std::uint32_t kind_of(const segment&);
     const route* learn_route(const segment& from, const segment& to);
@@ -105,6 +110,7 @@ private:
     port* carrier(const slice& from, const slice& to) noexcept;
     line* way(const slice& from, const slice& to);
     bool busy_drivers() const noexcept;
+    void poll_or_pass() noexcept;
 
     // transfers.cpp
     errc check_extent(operation&, extent&) noexcept;
@@ -125,6 +131,10 @@ private:
     void settle(operation&, extent&) noexcept;
     void close(operation&, extent&, error_code) noexcept;
     void finish(operation&) noexcept;
+    void address(operation&) noexcept;
+    bool tell(operation&) noexcept;
+    void told(operation&, bool) noexcept;
+    void conclude(operation&) noexcept;
     void fail(operation&, extent&, error_code) noexcept;
     void sweep(operation&) noexcept;
 
@@ -176,6 +186,9 @@ private:
     void strand(line&) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;
     void look_by(port&, std::uint64_t at) noexcept;
+    bool parked(leg&) noexcept;
+    void stick(lane&, piece&) noexcept;
+    void unstick(lane&) noexcept;
     void look(port&) noexcept;
 
     // express.cpp
@@ -241,10 +254,12 @@ private:
     piece* spares_ = nullptr; ///< for the short way, ready to be used again
     list<operation> operations_;
     std::size_t active_ = 0;
+    std::size_t telling_ = 0; ///< of those, over but for the word of a peer that it has the notification
     std::size_t first_port_ = 0;
     std::uint32_t lines_ = 0; ///< ever made
     std::array<std::array<pair_meter, tier_count>, tier_count> pairs_;
     std::uint64_t begun_ = 0, cancelled_ = 0, missed_ = 0;
+    peers peers_;
 };
 
 } // namespace wye::detail

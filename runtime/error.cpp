@@ -31,6 +31,12 @@ public:
         case errc::shut_down: return "the runtime or the agent is shutting down";
         case errc::rail_lost: return "every rail that could carry it is lost";
         case errc::bad_name: return "a malformed key, path or URL";
+        case errc::peer_lost: return "the peer cannot be reached";
+        case errc::not_trusted: return "the other side does not know the secret";
+        case errc::bad_metadata: return "metadata that is malformed, or of another version";
+        case errc::stale_metadata: return "metadata of an earlier life of that agent";
+        case errc::stale_epoch: return "the peer has published something else by that name since";
+        case errc::withdrawn: return "the peer has withdrawn that memory";
         }
         return "unknown error " + std::to_string(value);
     }
@@ -46,7 +52,11 @@ public:
         case errc::rail_lost:
         case errc::short_transfer: return sys::errc::io_error;
         case errc::not_found: return sys::errc::no_such_file_or_directory;
+        case errc::peer_lost: return sys::errc::connection_aborted;
+        case errc::withdrawn:
+        case errc::not_trusted:
         case errc::read_only: return sys::errc::permission_denied;
+        case errc::bad_metadata: return sys::errc::bad_message;
         case errc::not_supported:
         case errc::no_route: return sys::errc::operation_not_supported;
         case errc::shut_down: return sys::errc::operation_canceled;

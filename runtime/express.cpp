@@ -24,6 +24,7 @@ bool engine::plain(const extent& x) const noexcept
     operations_.push_back(op);
     op.left = 1;
     extent& x = op.one;
+    if (op.notify) address(op);
     if (plain(x)) x.route = by_kinds_[x.from->kind * kinds_.size() + x.to->kind];
     if (!x.route || !x.route->simple) { // a first time, or something to see to
         if (const errc e = check_extent(op, x); e != errc{}) {
@@ -205,7 +206,7 @@ template <bool of_rails>
 
 [[gnu::noinline]] void engine::landed_on_rail(piece& p) noexcept
 {
-    if (p.ghost || p.sibling || p.landed_elsewhere) return hop_ended(p, {}, p.from.length);
+    if (p.ghost || p.stuck || p.sibling || p.landed_elsewhere) return hop_ended(p, {}, p.from.length);
     land<true>(p);
 }
 

@@ -38,6 +38,13 @@ bool leave_ring(piece& p) noexcept
     return true;
 }
 
+bool waits_in(const fifo<piece>& queue, const piece& p) noexcept
+{
+    for (const piece* q = queue.front(); q; q = static_cast<const piece*>(q->next))
+        if (q == &p) return true;
+    return false;
+}
+
 void tell_ring(piece& p) noexcept
 {
     for (piece* s = p.sibling; s && s != &p; s = s->sibling) s->landed_elsewhere = true;
@@ -64,6 +71,7 @@ void engine::expect(lane& l, piece& p) noexcept
 {
     port& d = *l.of;
     p.due = d.judged() + patience_of(l);
+    p.since = d.now;
     p.unlink();
     l.order.push_back(p);
     const std::uint64_t at = p.due + d.slip;
@@ -233,13 +241,71 @@ bool engine::missed(const lane& l) const noexcept
     });
 }
 
+/// A leg whose peer is silent waits apart, so that it takes no windows from others.
+bool engine::parked(leg& g) noexcept
+{
+    if (g.cursor == g.end) return false;
+    link* const v = via(g.op->extents[g.cursor]);
+    if (!v || !v->quiet) return false;
+    g.unlink();
+    v->parked.push_back(g);
+    return true;
+}
+
+/// Overdue, and its peer has been silent since on every rail: that is not this rail's fault. It leaves the window, and is
+/// tried once more elsewhere, in case it is.
+void engine::stick(lane& l, piece& p) noexcept
+{
+    leave(p);
+    gave(l, p, 0);
+    p.at = &l;
+    p.stuck = true;
+    l.stuck.push_back(p);
+    via(*p.of)->quiet = true;
+    if (p.sibling) return;
+    p.ghost = true;
+    send_again(p);
+}
+
+/// Whose peer has been heard again should come now; else it is the rail that is to blame.
+void engine::unstick(lane& l) noexcept
+{
+    for (auto at = l.stuck.begin(); at != l.stuck.end();) {
+        piece& p = *at++;
+        if (via(*p.of)->latest < p.since) continue;
+        p.unlink();
+        p.due = l.of->judged() + patience_of(l);
+        l.order.push_back(p);
+    }
+}
+
+void engine::heard(link& v, std::uint64_t now) noexcept
+{
+    v.latest = now;
+    if (!std::exchange(v.quiet, false)) return;
+    while (!v.parked.empty()) {
+        leg& g = v.parked.front();
+        v.parked.pop_front();
+        queue(g);
+    }
+    for (auto& d : ports_)
+        if (d->watched) look_by(*d, d->now);
+}
+
 /// What is overdue is sent again.
 void engine::look_at(lane& l, std::uint64_t now) noexcept
 {
     port& d = *l.of;
-    for (piece& p : l.order) {
+    if (!l.stuck.empty()) unstick(l);
+    for (auto at = l.order.begin(); at != l.order.end();) {
+        piece& p = *at++;
         if (p.due > now) break;
         if (p.stage == stage::sum_before || p.stage == stage::session) continue;
+        // What the driver has not even taken is nobody's silence.
+        if (const link* const v = via(*p.of); v && v->latest < p.since && !p.stuck && !waits_in(l.resumed, p)) {
+            stick(l, p);
+            continue;
+        }
         suspect(l); // which lets go what it has not posted
         break;
     }

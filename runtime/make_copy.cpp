@@ -22,9 +22,10 @@ made refuse(engine* e, const error_code& why) noexcept
     return {nullptr, e ? &e->loop() : loop_of_this_thread(), why};
 }
 
-error_code unusable(engine* e) noexcept
+error_code unusable(engine* e, const copy_options& o) noexcept
 {
     if (!e) return errc::invalid_slice;
+    if (o.notify.size() > wire::most_key || o.payload.size() > wire::most_payload) return errc::bad_name;
     if (!e->loop().here()) return errc::wrong_thread;
     if (e->loop().shut()) return errc::shut_down;
     return {};
@@ -71,7 +72,7 @@ made filled(operation& op, bool fit) noexcept
 [[gnu::flatten]] made make_copy(const slice& from, const slice& to, const copy_options& o)
 {
     engine* e = engine_of(from, to);
-    if (const error_code why = unusable(e)) return refuse(e, why);
+    if (const error_code why = unusable(e, o)) return refuse(e, why);
     operation& op = *e->make(1, o);
     return filled(op, fill(op.one, from, to, 0));
 }
@@ -82,7 +83,7 @@ made make_copy(std::span<const transfer> batch, const copy_options& o)
     engine* e = nullptr;
     for (const transfer& t : batch)
         if ((e = engine_of(t.from, t.to))) break;
-    if (const error_code why = unusable(e)) {
+    if (const error_code why = unusable(e, o)) {
         if (o.status.size() >= batch.size()) std::fill_n(o.status.begin(), batch.size(), why);
         return refuse(e, why);
     }
@@ -100,7 +101,7 @@ made make_copy(const selection& from, const selection& to, const copy_options& o
         return s.side && std::all_of(s.indices.begin(), s.indices.end(), [&](auto i) { return i < s.side->size(); });
     };
     engine* e = from.side && from.side->size() ? (*from.side)[0].of->engine : nullptr;
-    if (const error_code why = unusable(e)) return refuse(e, why);
+    if (const error_code why = unusable(e, o)) return refuse(e, why);
     if (n != to.indices.size()) return refuse(e, errc::length_mismatch);
     if (!within(from) || !within(to)) return refuse(e, errc::out_of_range);
     const auto source = [&](std::size_t i) -> const slice& { return (*from.side)[from.indices[i]]; };

@@ -1,45 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "notifications.hpp"
 
+#include <algorithm>
+
 #include "eventual.hpp"
 
 namespace wye::detail {
 
-struct notifications::place {
-    std::shared_ptr<waiting> in;
-    const std::string& key;
-    event who;
-
-    place(std::shared_ptr<waiting> w, const std::string& k, event e) : in{std::move(w)}, key{k}, who{std::move(e)}
+/// Whoever waits. What came for it, if not all did, is there for the next.
+class notifications::place {
+public:
+    place(notifications& n, const std::string& key, waiter& w) : of_{n.self_}, key_{key}, who_{w}
     {
-        in->emplace(key, who);
+        n.waiting_.emplace(key_, &who_);
+        n.named_ += !who_.peer.empty();
     }
     place(const place&) = delete;
     ~place()
     {
-        auto [first, last] = in->equal_range(key);
-        for (; first != last; ++first)
-            if (first->second == who) {
-                in->erase(first);
-                return;
-            }
+        notifications* const n = *of_;
+        if (!n) return;
+        const auto [first, last] = n->waiting_.equal_range(key_);
+        const auto it = std::find_if(first, last, [&](const auto& w) { return w.second == &who_; });
+        if (it == last) return;
+        n->waiting_.erase(it);
+        n->named_ -= !who_.peer.empty();
+        for (notification& came : who_.came) n->keep(std::move(came));
     }
+
+private:
+    std::shared_ptr<notifications*> of_;
+    const std::string& key_;
+    waiter& who_;
 };
 
-notifications::notifications(progress_loop& l) : loop_{l}, waiting_{std::make_shared<waiting>()} {}
+notifications::notifications(progress_loop& l) : loop_{l}, self_{std::make_shared<notifications*>(this)} {}
 
 notifications::~notifications()
 {
-    for (const auto& [key, who] : *waiting_) who->fail(errc::shut_down);
+    *self_ = nullptr;
+    for (const auto& [key, w] : waiting_) w->who->fail(errc::shut_down);
+}
+
+/// True when it was the last that is waited for.
+bool notifications::accept(waiter& w, notification n)
+{
+    w.came.push_back(std::move(n));
+    if (--w.left != 0) return false;
+    const bool aborted = std::any_of(w.came.begin(), w.came.end(), [](const auto& c) { return c.aborted; });
+    notification last = std::move(w.came.back());
+    w.came.clear();
+    last.aborted = aborted;
+    w.who->set(std::move(last));
+    return true;
 }
 
 void notifications::deliver(notification n)
 {
-    if (const auto it = waiting_->find(n.key); it != waiting_->end()) {
-        const event who = it->second;
-        waiting_->erase(it);
-        return who->set(std::move(n));
-    }
+    const auto [first, last] = waiting_.equal_range(n.key);
+    const auto it = std::find_if(first, last, [&](const auto& w) {
+        return !w.second->who->ready() && (w.second->peer.empty() || w.second->peer == n.peer);
+    });
+    if (it == last) return keep(std::move(n));
+    waiter& w = *it->second;
+    if (!accept(w, std::move(n))) return;
+    named_ -= !w.peer.empty();
+    waiting_.erase(it);
+}
+
+/// Nobody waits for it yet.
+void notifications::keep(notification n)
+{
     const auto now = loop_.now();
     unclaimed_.push_back({std::move(n), now});
     const auto last = std::prev(unclaimed_.end());
@@ -47,12 +78,14 @@ void notifications::deliver(notification n)
     expire(now);
 }
 
-void notifications::take(std::list<unclaimed>::iterator it) noexcept
+notification notifications::take(std::list<unclaimed>::iterator it) noexcept
 {
     auto [first, last] = by_key_.equal_range(it->what.key);
     while (first != last && first->second != it) ++first;
     by_key_.erase(first);
+    notification n = std::move(it->what);
     unclaimed_.erase(it);
+    return n;
 }
 
 void notifications::expire(clock::time_point now) noexcept
@@ -64,19 +97,40 @@ void notifications::expire(clock::time_point now) noexcept
     }
 }
 
-task<notification> notifications::wait(std::string key, duration deadline)
+/// What came before anybody waited for it.
+void notifications::claim(const std::string& key, waiter& w)
+{
+    std::vector<std::list<unclaimed>::iterator> suits;
+    const auto [first, last] = by_key_.equal_range(key);
+    for (auto it = first; it != last; ++it)
+        if (w.peer.empty() || w.peer == it->second->what.peer) suits.push_back(it->second);
+    for (const auto& it : suits)
+        if (w.left != 0) accept(w, take(it));
+}
+
+bool notifications::any_for(const std::string& peer) const noexcept
+{
+    return std::any_of(waiting_.begin(), waiting_.end(), [&](const auto& w) { return w.second->peer == peer; });
+}
+
+void notifications::lose(const std::string& peer)
+{
+    if (lost_.size() < most_lost) lost_.insert(peer);
+    for (const auto& [key, w] : waiting_)
+        if (w->peer == peer) w->who->fail(errc::peer_lost);
+}
+
+task<notification> notifications::wait(std::string key, std::string peer, std::uint32_t count, duration deadline)
 {
     expire(loop_.now());
-    if (const auto found = by_key_.find(key); found != by_key_.end()) {
-        const auto it = found->second;
-        by_key_.erase(found);
-        notification n = std::move(it->what);
-        unclaimed_.erase(it);
-        co_return n;
+    waiter w{std::move(peer), std::max(1u, count), {}, std::make_shared<eventual<notification>>(loop_)};
+    claim(key, w);
+    if (w.left != 0) {
+        const place mine{*this, key, w};
+        if (lost_.contains(w.peer)) throw system_error(errc::peer_lost, w.peer);
+        co_return co_await eventual<notification>::wait(w.who, deadline);
     }
-    const auto who = std::make_shared<eventual<notification>>(loop_);
-    const place mine{waiting_, key, who};
-    co_return co_await eventual<notification>::wait(who, deadline);
+    co_return co_await eventual<notification>::wait(w.who);
 }
 
 } // namespace wye::detail

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <vector>
 
 #include <boost/asio/error.hpp>
 #include <boost/intrusive/list.hpp>
@@ -12,11 +12,13 @@
 #include <wye/driver.hpp>
 #include <wye/options.hpp>
 
+#include "peers/wire.hpp"
 #include "timer_heap.hpp"
 
 namespace wye::detail {
 
 class engine;
+struct link;
 struct lane;
 struct operation;
 struct route;
@@ -65,6 +67,8 @@ inline bool within(const extent& x, std::uint64_t from_length, std::uint64_t to_
     return x.from_offset <= from_length && x.length <= from_length - x.from_offset && //
            x.to_offset <= to_length && x.length <= to_length - x.to_offset;
 }
+/// The connection to the peer that has part in it; null when it is all ours.
+inline link* via(const extent& x) noexcept { return x.from->via ? x.from->via : x.to->via; }
 inline bool within(const extent& x) noexcept { return within(x, x.from->length, x.to->length); }
 
 /// The running checksum of an extent under `verify`.
@@ -72,6 +76,11 @@ struct check {
     std::uint32_t sum = 0;      ///< of the pieces seen, each shifted to its place
     std::uint32_t expected = 0;
     bool known = false;         ///< `expected` is
+};
+
+/// What is told when an operation is over, and to whom.
+struct note : wire::notify {
+    std::vector<std::uint64_t> to; ///< peers that have part in it: tokens of links, which may go meanwhile
 };
 
 /// The extents of an operation that queue together for one driver.
@@ -93,7 +102,7 @@ struct operation final : pending, hook, timer {
     leg* legs = nullptr;
     error_code* status = nullptr;
     class wye::progress* progress = nullptr;
-    std::string* notify = nullptr;
+    note* notify = nullptr;
     engine* by = nullptr;
     pair_meter* meter = nullptr; ///< of the first extent, for the latency
     std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled
@@ -149,7 +158,9 @@ struct piece final : chunk, hook {
     bool ghost = false;            ///< overdue, and sent again
     bool landed_elsewhere = false; ///< another of its ring did
     piece* sibling = nullptr;      ///< the next of the ring that carries the same bytes; null when alone
+    bool stuck = false;            ///< overdue because its peer is silent: it is in no window any more
     std::uint64_t due = 0;         ///< when it is missed, in nanoseconds of its port's time
+    std::uint64_t since = 0;       ///< in the window, or asked for again
 };
 
 } // namespace wye::detail

@@ -227,7 +227,7 @@ void engine::hop_ended(piece& p, const error_code& said, std::size_t bytes) noex
     ++l.meter.operations;
     if (p.began) l.meter.latency.add(duration{static_cast<duration::rep>(time_on(l) - p.began)});
     p.began = 0;
-    leave(p);
+    if (!p.stuck) leave(p);
     if (l.one_of_many) {
         gave(l, p, e.failed() ? 0 : p.bytes);
         if (l.of->watched && outlived(l, p, e)) return;

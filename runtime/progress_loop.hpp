@@ -70,6 +70,7 @@ public:
     {
         return timers_.empty() ? clock::time_point::max() : timers_.front().when;
     }
+    virtual_clock* goes_by() const noexcept { return by_; } ///< null: the system's clock
     /// For who polls in a circle: with a clock of its own, what is waited for comes only as time passes.
     void pass_time() noexcept
     {

@@ -4,6 +4,7 @@
 // done with it before all that waits is done; else the piece waits.
 
 #include <algorithm>
+#include <utility>
 
 #include "engine.hpp"
 
@@ -104,6 +105,11 @@ void port::drift(std::uint64_t at) noexcept
 {
     port& d = *l.of;
     p.unlink();
+    if (std::exchange(p.stuck, false)) { // it left the window long ago
+        p.at = nullptr;
+        if (link* const v = via(*p.of); v && landed != 0) heard(*v, d.now);
+        return;
+    }
     forecast& f = d.forecasts[l.rail];
     pace& s = l.paced;
     const bool rests = l.chunks == 0;
@@ -111,6 +117,8 @@ void port::drift(std::uint64_t at) noexcept
     if (rests) d.working &= ~l.bit();
     if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
     d.refresh(l.rail);
+    if (landed != 0)
+        if (link* const v = via(*p.of)) heard(*v, d.now);
     s.bytes += landed;
     if (s.bytes < (rests ? l.limits.spread_bytes : 2 * l.limits.chunk_bytes)) return;
 
@@ -202,6 +210,7 @@ bool engine::carry(const match& m) noexcept
         return post(l, *made);
     }
     leg& g = w.legs[m.priority].front();
+    if (parked(g)) return false;
     if (g.simple) {
         const extent& x = g.op->extents[g.cursor];
         if (x.length == 0 || x.failed) {
@@ -250,14 +259,15 @@ std::size_t engine::poll_rails(port& d, turn t) noexcept
 {
     const auto anyone_waits = [](const auto& w) { return w->asked != 0; };
     const bool asked = d.again || std::any_of(d.lines.begin(), d.lines.end(), anyone_waits);
-    if (!asked && d.working == 0 && d.look_at == 0 && !d.by->busy()) return 0;
+    const bool attentive = d.by->busy() || d.by->attentive();
+    if (!asked && d.working == 0 && d.look_at == 0 && !attentive) return 0;
     d.now = loop_.stamp();
     std::size_t n = asked ? pull(d, t) : 0;
     if (d.posted) {
         d.posted = false;
         d.by->flush();
     }
-    const std::size_t reaped = d.working || d.by->busy() ? d.by->poll(t) : 0;
+    const std::size_t reaped = d.working || attentive ? d.by->poll(t) : 0;
     for (lane& l : d.lanes) {
         if (!l.refused || (!reaped && l.out != 0)) continue;
         l.refused = false;

@@ -66,6 +66,7 @@ struct lane {
     std::uint64_t rest = 0;              ///< nanoseconds before it is opened again; grows with its troubles
     list<piece> order;                   ///< what is in the window, oldest first
     list<piece> lost;                    ///< that the driver gave back, and that may land until the fence
+    list<piece> stuck;                   ///< that wait for peers that are silent everywhere
 
     std::uint64_t bit() const noexcept { return std::uint64_t{1} << rail; }
 };

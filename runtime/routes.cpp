@@ -17,11 +17,11 @@ namespace detail {
 std::uint32_t engine::kind_of(const segment& s)
 {
     const auto same = [&](const kind& k) {
-        return k.tier == s.tier && k.device == s.device && k.home == s.home && k.peer == s.peer;
+        return k.tier == s.tier && k.device == s.device && k.home == s.home && k.reach == s.reach;
     };
     const auto it = std::find_if(kinds_.begin(), kinds_.end(), same);
     if (it != kinds_.end()) return static_cast<std::uint32_t>(it - kinds_.begin());
-    kinds_.push_back({s.tier, s.device, s.home, s.peer});
+    kinds_.push_back({s.tier, s.device, s.home, s.reach});
     by_kinds_.assign(kinds_.size() * kinds_.size(), nullptr);
     return static_cast<std::uint32_t>(kinds_.size() - 1);
 }
@@ -31,6 +31,17 @@ const route* engine::learn_route(const segment& from, const segment& to)
     const route* found = find_route(from, to); // which may add a kind, and so move the table
     return by_kinds_[from.kind * kinds_.size() + to.kind] = found;
 }
+
+namespace {
+
+/// Memory of another agent, which has no address here: whoever made it known carries it, and nobody else, whatever they
+/// say of its tier.
+bool beyond(const slice& s, const driver& by) noexcept
+{
+    return s.tier() <= tier::vram && s.of->home && s.of->home != &by;
+}
+
+} // namespace
 
 /// The driver that goes all the way; of several the fastest, and of equals the latest.
 port* engine::carrier(const slice& from, const slice& to) noexcept
@@ -42,7 +53,7 @@ port* engine::carrier(const slice& from, const slice& to) noexcept
     };
     port* best = nullptr;
     for (auto& d : ports_) {
-        if (!d->by->carries(from, to)) continue;
+        if (beyond(from, *d->by) || beyond(to, *d->by) || !d->by->carries(from, to)) continue;
         if (!best || rate(*d) >= rate(*best)) best = d.get();
     }
     return best;

@@ -2,6 +2,7 @@
 // Operations from `copy` to completion: checked, lined up, stopped, settled.
 
 #include <algorithm>
+#include <memory>
 
 #include <boost/asio/error.hpp>
 
@@ -15,6 +16,20 @@ namespace wye::detail {
 namespace {
 
 bool keeps_sums(tier t) noexcept { return t == tier::file || t == tier::block; }
+
+/// Why a peer's memory cannot be reached any more.
+errc out_of_reach(const extent& x) noexcept
+{
+    for (const segment* s : {x.from, x.to}) {
+        switch (s->standing) {
+        case standing::good: break;
+        case standing::stale: return errc::stale_epoch;
+        case standing::withdrawn: return errc::withdrawn;
+        case standing::lost: return errc::peer_lost;
+        }
+    }
+    return {};
+}
 
 template <class T>
 T* allocate(loop& l, std::size_t n)
@@ -74,7 +89,7 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     op->verify = o.verify;
     op->status = o.status.size() >= extents ? o.status.data() : nullptr;
     op->progress = o.progress;
-    if (!o.notify.empty()) op->notify = new std::string{o.notify};
+    if (!o.notify.empty()) op->notify = new note{{std::string{o.notify}, {o.payload.begin(), o.payload.end()}}, {}};
     op->when = o.deadline.count() > 0 ? loop_.now() + o.deadline : steady::time_point{};
     return op;
 }
@@ -85,6 +100,8 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     if (!x.from || !x.to) return errc::invalid_slice;
     if (x.from->engine != this || x.to->engine != this)
         return x.from->engine && x.to->engine ? errc::other_runtime : errc::invalid_slice;
+    if (x.from->via || x.to->via)
+        if (const errc e = out_of_reach(x); e != errc{}) return e;
     if (x.to->access == access::read_only) return errc::read_only;
     if (x.length == slice::whole) {
         if (x.from->tier != tier::object || x.to->tier != tier::object) return errc::invalid_slice;
@@ -256,6 +273,7 @@ void engine::begin(operation& op) noexcept
     ++begun_;
     operations_.push_back(op);
     op.left = op.count;
+    if (op.notify) address(op);
     check_all(op);
     if (op.error && !op.status) { // nothing has moved, and nothing will
         op.stopping = true;
@@ -399,13 +417,63 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
         cancelled_ += op.error == boost::asio::error::operation_aborted;
         missed_ += op.error == errc::deadline_missed;
     }
-    if (op.notify) {
-        if (!op.error || op.moved) notifications_.deliver({name_, std::move(*op.notify), bool(op.error)});
-        delete op.notify;
-        op.notify = nullptr;
-    }
+    if (op.notify && tell(op)) return;
+    conclude(op);
+}
+
+void engine::conclude(operation& op) noexcept
+{
     --active_;
     op.complete();
+}
+
+/// Finds out whom to tell, while its segments are there: those of an extent that cannot begin are not held.
+[[gnu::noinline]] void engine::address(operation& op) noexcept
+{
+    std::vector<std::uint64_t>& to = op.notify->to;
+    for (std::uint32_t i = 0; i < op.count; ++i)
+        for (const segment* s : {op.extents[i].from, op.extents[i].to})
+            if (s && s->via && std::find(to.begin(), to.end(), s->via->token) == to.end()) to.push_back(s->via->token);
+}
+
+/// Tells the peers that have part in it, and waits until they know; here, if there is none.
+[[gnu::noinline]] bool engine::tell(operation& op) noexcept
+{
+    const std::unique_ptr<note> n{std::exchange(op.notify, nullptr)};
+    if (op.error.failed() && !op.moved) return false; // nobody knows of it
+    n->aborted = op.error.failed();
+    if (n->to.empty()) {
+        notifications_.deliver({name_, std::move(n->key), std::move(n->payload), n->aborted});
+        return false;
+    }
+    ++telling_;
+    op.left = static_cast<std::uint32_t>(n->to.size());
+    for (const std::uint64_t token : n->to) peers_.notify(token, *n, [this, &op](bool arrived) { told(op, arrived); });
+    loop_.nudge();
+    return true;
+}
+
+void engine::told(operation& op, bool arrived) noexcept
+{
+    if (!arrived && !op.error.failed()) op.error = errc::peer_lost;
+    if (--op.left != 0) return;
+    --telling_;
+    conclude(op);
+}
+
+/// Copies from or to what can be reached no more.
+void engine::abandon(const link& l) noexcept
+{
+    const auto touches = [&](const operation& op) {
+        return std::any_of(op.extents, op.extents + op.count, [&](const extent& x) {
+            return x.at != phase::over && (x.from->via == &l || x.to->via == &l);
+        });
+    };
+    // Stopping one may finish it, and so unlink it.
+    for (auto at = operations_.begin(); at != operations_.end();) {
+        operation& op = *at++;
+        if (touches(op)) stop(op, errc::peer_lost);
+    }
 }
 
 } // namespace wye::detail

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <wye/bucket.hpp>
@@ -15,6 +17,7 @@
 #include <wye/file.hpp>
 #include <wye/memory.hpp>
 #include <wye/metrics.hpp>
+#include <wye/peer.hpp>
 #include <wye/prepared.hpp>
 #include <wye/region.hpp>
 #include <wye/runtime.hpp>
@@ -36,6 +39,7 @@ struct agent_options {
     std::size_t staging_bytes = 16_MiB;   ///< the bounded pool that two-hop routes go through; taken at first use
     std::size_t staging_piece = 512_KiB;  ///< what one hop hands to the next
     rail_options rails{};
+    peer_options peers{};
 };
 
 /// One hop of a route.
@@ -54,12 +58,22 @@ struct route_plan {
     std::string to_string() const; ///< "VRAM -> DRAM (vram_standin) -> FILE (file/io_uring), 1.2 ms"
 };
 
-/// Delivered after the last byte of a copy with `copy_options::notify`.
+/// Delivered after the last byte of a copy with `copy_options::notify`, or by itself (`agent::notify`).
 struct notification {
     std::string peer;   ///< name of the agent that sent it
     std::string key;
+    std::vector<std::byte> payload;
     bool aborted = false; ///< the transfer failed or was cancelled after its first byte
 };
+
+/// What to wait for.
+struct wanted {
+    std::string_view key;             ///< exactly
+    std::string_view peer{};          ///< only from the agent of this name: the wait ends if that is lost
+    std::uint32_t count = 1;          ///< so many of them (all ranks of a peer, say)
+    wye::duration deadline{};         ///< for all of them; zero is none
+};
+static_assert(std::is_trivially_destructible_v<wanted>); // as `copy_options`
 
 /// A party to transfers: a name, drivers, registered memory, open files and buckets. Several may share a
 /// runtime. Not movable; on the runtime's thread; must outlive nothing but be outlived by its runtime.
@@ -104,9 +118,34 @@ public:
     /// The route a copy would take and its estimate. Throws system_error (`no_route`).
     route_plan explain(const slice& from, const slice& to) const;
 
-    /// Waits for a notification with exactly this key. Zero deadline waits for ever; missing it throws
-    /// `errc::deadline_missed`.
-    task<notification> notified(std::string key, duration deadline = {});
+    /// Waits for a notification with this key, from a certain peer if one is named, or for several: then the last one is
+    /// given, `aborted` if any of them was. Throws system_error: `errc::deadline_missed`, and `errc::peer_lost` when the
+    /// peer that is named was connected and is lost; nothing of its is under way then.
+    task<notification> notified(const wanted&);
+    template <std::convertible_to<std::string_view> Key>
+    task<notification> notified(const Key& key, duration deadline = {})
+    {
+        return notified(wanted{.key = key, .deadline = deadline});
+    }
+
+    /// Lets peers that connect from now on reach this memory by that name. A name that is in use is published anew: its
+    /// epoch grows, peers that had it are told, and this waits until none of them has anything under way by the old one
+    /// (`peer_options::drain_within` at most). The region must not go before. Throws system_error (`bad_name`,
+    /// `not_supported` without a fabric).
+    task<> publish(std::string name, const region&, access = access::read_write);
+    /// Lets nobody in by that name any more. Waits as `publish` does.
+    task<> unpublish(std::string name);
+    /// The same, for one peer. Others go on. Returns when that peer has nothing under way there, or its way in is closed.
+    task<> revoke(std::string name, std::string peer);
+
+    /// What others need to connect: hand it to them by whatever way you trust. All that is published, or these names.
+    std::vector<std::byte> metadata() const;
+    std::vector<std::byte> metadata(std::span<const std::string_view> names) const;
+    /// Connects to the agent that this is of. With one that is connected already, adds what is new in it. Throws
+    /// system_error (`bad_metadata`, `stale_metadata`, `not_trusted`, `peer_lost`, `no_route` without a common fabric).
+    task<peer> connect(std::vector<std::byte> metadata);
+    /// Tells a peer, beside any copy. The payload may have 4 KiB. Returns when the peer has it.
+    task<> notify(const peer&, std::string key, std::vector<std::byte> payload = {});
 
     /// Counters since the agent began. Cheap enough to call every second.
     metrics measure() const;

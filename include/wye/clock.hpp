@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 namespace wye {
 
@@ -23,6 +24,9 @@ public:
     /// Nothing is ready: time goes on until something happens, at the latest until `next`, which is when the caller
     /// has something to do (`time_point::max()`: never). False when nothing will ever happen.
     virtual bool pass(time_point next) noexcept = 0;
+    /// What is drawn at random where the system's clock would go with the system's randomness: names of lives and
+    /// connections. Different each time, and the same in each run.
+    virtual std::uint64_t draw() noexcept = 0;
 
 protected:
     ~virtual_clock() = default;

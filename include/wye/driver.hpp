@@ -18,6 +18,7 @@
 namespace wye {
 
 struct file_options;
+class fabric;
 
 /// What a chunk asks of a driver.
 ///
@@ -134,7 +135,7 @@ public:
     }
 
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
-    /// `segment::home` and `peer`, since the answer is remembered.
+    /// `segment::home` and `reach`, since the answer is remembered.
     virtual bool carries(const slice& from, const slice& to) const noexcept = 0;
 
     /// Moves a little (`limits::at_once_bytes`) here and now, if that takes microseconds and cannot wait for
@@ -152,6 +153,9 @@ public:
     virtual std::size_t poll(turn) noexcept = 0;
     /// Whether it has work beside chunks (an open, a listing) that needs `poll`.
     virtual bool busy() const noexcept { return false; }
+    /// Whether something may come from outside at any time: then it is polled, or slept on, whatever is asked of it. That
+    /// alone keeps nothing going.
+    virtual bool attentive() const noexcept { return false; }
 
     /// A descriptor that turns readable when `poll` would find something, or -1: then the loop must poll.
     virtual int wait_handle() const noexcept { return -1; }
@@ -194,6 +198,7 @@ protected:
 
 private:
     friend class detail::engine;
+    friend class fabric;
     std::size_t id_ = 0;
     detail::engine* engine_ = nullptr;
 };

@@ -32,6 +32,12 @@ enum class errc {
     shut_down,           ///< the runtime or the agent is gone, or going
     rail_lost,           ///< every rail that could carry it is lost; of a chunk, see `driver::may_lose_rails`
     bad_name,            ///< a key, path or URL that is malformed or forbidden
+    peer_lost,           ///< the peer cannot be reached, or has said nothing for too long
+    not_trusted,         ///< the other side does not know the secret
+    bad_metadata,        ///< it is malformed, or of another version
+    stale_metadata,      ///< it speaks of an earlier life of that agent: fetch it again
+    stale_epoch,         ///< the peer has published something else by that name since
+    withdrawn,           ///< the peer lets nobody in there any more, or not us
 };
 
 const boost::system::error_category& wye_category() noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -30,9 +31,12 @@ struct copy_options {
     /// under `verify`: `errc::corrupt` on mismatch, `errc::unverified` for an extent nobody wrote under it.
     /// Between memory tiers it has nothing to compare with and does nothing.
     bool verify = false;
-    /// Delivers a notification with exactly this key at the target's agent after the last byte. See
+    /// Delivers a notification with exactly this key (1 KiB at most) after the last byte: at the peer that the bytes go to
+    /// or come from, and only here if no peer has part in it. The copy ends when the peer has the notification. See
     /// `agent::notified`.
     std::string_view notify{};
+    /// Goes with it; 4 KiB at most.
+    std::span<const std::byte> payload{};
     /// Updated as bytes land.
     wye::progress* progress = nullptr;
     /// Batches: one result for each transfer, by its index. At least as long as the batch.

@@ -15,6 +15,10 @@ class driver;
 namespace detail {
 class engine;
 class ledger;
+struct link;
+
+/// Whether a peer's memory may be reached.
+enum class standing : std::uint8_t { good, stale, withdrawn, lost };
 } // namespace detail
 
 /// Where bytes live.
@@ -49,6 +53,7 @@ public:
     wye::access access = wye::access::read_write;
     std::int32_t device = 0;            ///< GPU ordinal; 0 elsewhere
     std::uint32_t peer = 0;             ///< whose memory it is, by its driver's count of them; 0: ours
+    std::uint32_t reach = 0;            ///< peers' memory of which this is equal goes over the same rails; 0: ours
     std::byte* base = nullptr;          ///< first byte, for tiers with addresses (DRAM, VRAM)
     std::uint64_t length = 0;           ///< bytes; `unbounded` where only the tier knows (a growing file, an object)
     driver* home = nullptr;             ///< the driver that opened it; null for memory, and when the driver has gone first
@@ -59,6 +64,8 @@ public:
     std::uint32_t place = 0;            ///< in the agent's list
     std::uint32_t in_flight = 0;        ///< transfers that hold it
     bool released = false;              ///< its handle is gone; the last transfer frees it
+    detail::standing standing{};        ///< of a peer's memory
+    detail::link* via = nullptr;        ///< the connection to the peer whose memory it is
     std::unique_ptr<detail::ledger> sums; ///< checksums of what was written under `verify`
 };
 

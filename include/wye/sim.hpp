@@ -98,9 +98,10 @@ enum class fault_kind : std::uint8_t {
     dark,         ///< a rail goes dark for a while
     broken,       ///< a rail breaks for a while
     slow,         ///< a rail carries a tenth for a while
-    twice,        ///< bytes arrive twice; of a rail
+    twice,        ///< bytes or a message arrive twice; of a rail
+    lose,         ///< a message does not arrive; of a rail
 };
-inline constexpr std::size_t fault_kind_count = 18;
+inline constexpr std::size_t fault_kind_count = 19;
 std::string_view name_of(fault_kind) noexcept;
 
 /// What goes wrong, how often, when and where. Each has a stream of random numbers of its own, so that leaving one
@@ -187,6 +188,11 @@ public:
     /// The end of an agent and its runtime: what it has in flight is cancelled and drained, which takes virtual time,
     /// and who waits for it is told.
     void end(agent&);
+    /// An agent's process is killed: it does nothing any more, nothing of its arrives, and nobody is told. What belongs
+    /// to it must be in coroutines of its own runtime, or outlive the world. On a host with rails.
+    void crash(agent&);
+    /// An agent does nothing for a while, as when its thread is busy elsewhere; its devices go on.
+    void stall(agent&, duration);
 
     void inject(fault);
     void calm() noexcept; ///< no more faults

@@ -6,11 +6,13 @@
 #include <wye/copy.hpp>
 #include <wye/drivers.hpp>
 #include <wye/error.hpp>
+#include <wye/fabric.hpp>
 #include <wye/file.hpp>
 #include <wye/flight.hpp>
 #include <wye/join.hpp>
 #include <wye/memory.hpp>
 #include <wye/metrics.hpp>
+#include <wye/peer.hpp>
 #include <wye/pool.hpp>
 #include <wye/prepared.hpp>
 #include <wye/progress.hpp>

@@ -3,132 +3,29 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <set>
 
-#include "universe.hpp"
+#include "rails_driver.hpp"
 
 namespace wye::sim::detail {
 
 namespace {
 
 duration seconds(double s) { return duration{static_cast<duration::rep>(s * 1e9)}; }
-std::uint64_t ns(time_point t) noexcept { return static_cast<std::uint64_t>(t.time_since_epoch().count()); }
+} // namespace
 
-/// Memory of another host.
-struct remote final : segment {
-    remote(wye::tier t, machine& m, std::byte* p) noexcept : segment{t}, there{m}, address{p} {}
-    std::string_view describe() const noexcept override { return there.name; }
-
-    machine& there;
-    std::byte* const address;
-};
-
-const remote* remote_of(const slice& s) noexcept { return s.of->peer ? static_cast<const remote*>(s.of) : nullptr; }
-
-std::byte* address_of(const slice& s) noexcept
+rails_driver::rails_driver(machine& m)
+    : machine_{m}, nic_{m.nic}, id_{++m.in.endpoints_made}, endpoints_(m.nic.rails.size())
 {
-    const remote* const r = remote_of(s);
-    return r ? r->address + s.offset : s.data();
+    m.in.homes[id_] = &m;
 }
 
-/// An agent's way to its host's rails: an endpoint on each.
-class rails_driver final : public driver {
-public:
-    explicit rails_driver(machine& m)
-        : machine_{m}, nic_{m.nic}, endpoints_(m.nic.rails.size())
-    {
-    }
-    ~rails_driver() override
-    {
-        if (!loans_.empty()) complain("destroyed with chunks on loan");
-        if (!enlisted_.empty()) complain("destroyed before its memory was dismissed");
-    }
-
-    std::string_view name() const noexcept override { return "nic"; }
-    wye::limits limits() const noexcept override { return rail_limits(0); }
-    wye::limits rail_limits(std::uint32_t r) const noexcept override
-    {
-        wye::limits l = nic_.model.limits;
-        l.latency = 2 * nic_.rails[r].model.latency;
-        l.bytes_per_second = nic_.rails[r].model.bytes_per_second;
-        return l;
-    }
-    std::uint32_t rails() const noexcept override { return static_cast<std::uint32_t>(nic_.rails.size()); }
-    std::uint64_t rails_between(const slice& from, const slice& to) const noexcept override;
-    bool carries(const slice& from, const slice& to) const noexcept override
-    {
-        const auto mine = [&](const slice& s) { return s.tier() <= tier::vram && (!s.of->home || s.of->home == this); };
-        return mine(from) && mine(to) && !remote_of(from) != !remote_of(to);
-    }
-    bool submit(chunk&) noexcept override;
-    void flush() noexcept override { unflushed_ = false; }
-    std::size_t poll(turn) noexcept override;
-    bool busy() const noexcept override { return pending_ != 0; }
-    void enlist(segment& s, std::function<void(error_code)> done) override
-    {
-        enlisted_.insert(&s);
-        done({});
-    }
-    void dismiss(segment& s) noexcept override
-    {
-        if (enlisted_.erase(&s) != 1) complain("dismissed what was not enlisted");
-    }
-    bool may_lose_rails() const noexcept override { return true; }
-    void fence(std::uint32_t, std::function<void()> fenced) override;
-    void open_rail(std::uint32_t, std::function<void(error_code)> opened) override;
-
-private:
-    struct loan {
-        chunk* c;
-        std::uint32_t rail;
-        std::uint64_t bytes;
-        error_code error{};
-        bool over = false;
-    };
-    struct endpoint {
-        bool open = true;
-        std::uint64_t epoch = 0; ///< what was posted in an earlier one touches nothing
-    };
-
-    void inspect(const chunk&);
-    void tempt(std::uint32_t rail);
-    bool refuses(const rail&) noexcept;
-    time_point book(rail&, chunk&, double speed);
-    void on_rail(std::uint32_t rail, time_point, std::function<void()>);
-    void land(std::uint64_t id);
-    void arrive(std::uint64_t id);
-    void break_off(std::uint64_t id);
-    void end(std::uint64_t id, error_code);
-    void answer(std::function<void()> f)
-    {
-        answers_.push_back(std::move(f));
-    }
-    hazard* strikes(fault_kind k) const noexcept { return machine_.in.strikes(k, nic_.self); }
-    static duration some(hazard& h) noexcept
-    {
-        return duration{static_cast<duration::rep>(h.random.below(static_cast<std::uint64_t>(h.fault.extent.count())))};
-    }
-    void complain(const char* what) const { machine_.in.complain("nic: " + std::string{what}); }
-
-    machine& machine_;
-    nic& nic_;
-    std::vector<endpoint> endpoints_;
-    std::map<std::uint64_t, loan> loans_; // in the order in which they came
-    std::vector<std::uint64_t> over_;
-    std::vector<std::function<void()>> answers_;
-    std::size_t pending_ = 0; // fences and openings
-    std::set<const segment*> enlisted_;
-    std::uint64_t last_id_ = 0;
-    bool unflushed_ = false;
-    // Events may come after the driver has gone.
-    std::shared_ptr<rails_driver*> self_{std::make_shared<rails_driver*>(this)};
-
-    struct gone {
-        std::shared_ptr<rails_driver*> self;
-        ~gone() { *self = nullptr; }
-    } gone_{self_};
-};
+rails_driver::~rails_driver()
+{
+    if (!loans_.empty()) complain("destroyed with chunks on loan");
+    if (!enlisted_.empty()) complain("destroyed before its memory was dismissed");
+    die();
+    std::erase_if(machine_.in.doors, [this](const auto& d) { return d.second.endpoint == id_; });
+}
 
 /// Those near the GPU at either end, and that both hosts have.
 std::uint64_t rails_driver::rails_between(const slice& from, const slice& to) const noexcept
@@ -215,34 +112,57 @@ bool rails_driver::submit(chunk& c) noexcept
     if (u.seen_by) u.seen_by->submitted("nic", c);
     u.note({1, ns(u.now()), c.rail, c.from.offset, c.to.offset, c.from.length});
     const std::uint64_t id = ++last_id_;
-    loans_[id] = {&c, c.rail, c.from.length};
+    const remote& other = *(remote_of(c.to) ? remote_of(c.to) : remote_of(c.from));
+    const loan& l = loans_[id] = {&c, c.rail, c.from.length, other.key, other.peer};
 
     const time_point landed = book(r, c, static_cast<double>(c.from.length)) + r.model.latency;
     time_point told = landed + (remote_of(c.to) ? r.model.latency : duration{});
     if (hazard* const h = strikes(fault_kind::reorder)) told += some(*h);
     if (hazard* const h = strikes(fault_kind::early_data)) {
-        on_rail(c.rail, u.now(), [this, id] { land(id); });
+        on_rail(l, u.now(), [this, id] { land(id); });
         told += some(*h);
     } else if (hazard* const late = strikes(fault_kind::late_data)) {
         told += some(*late);
     } else {
-        on_rail(c.rail, landed, [this, id] { land(id); });
+        on_rail(l, landed, [this, id] { land(id); });
     }
-    if (strikes(fault_kind::twice)) on_rail(c.rail, told, [this, id] { land(id); });
-    on_rail(c.rail, told, [this, id] { arrive(id); });
+    if (strikes(fault_kind::twice)) on_rail(l, told, [this, id] { land(id); });
+    on_rail(l, told, [this, id] { arrive(id); });
     return true;
 }
 
-/// Lets it happen then, unless the endpoint is closed by then; later, if the rail is dark.
-void rails_driver::on_rail(std::uint32_t index, time_point when, std::function<void()> what)
+/// Lets it happen then, unless the endpoint is closed by then; later, if the rail is dark at either end.
+void rails_driver::on_rail(const loan& l, time_point when, std::function<void()> what)
 {
-    const auto act = [it = self_, index, epoch = endpoints_[index].epoch, what = std::move(what)](auto&& again) -> void {
-        if (!*it || (*it)->endpoints_[index].epoch != epoch) return;
+    const auto it = machine_.in.doors.find(l.key);
+    rail* const theirs = it == machine_.in.doors.end() ? nullptr : &it->second.of->nic.rails[l.rail];
+    const auto act = [it = self_, index = l.rail, theirs, epoch = endpoints_[l.rail].epoch,
+                      what = std::move(what)](auto&& again) -> void {
+        if (!*it || (*it)->dead_ || (*it)->endpoints_[index].epoch != epoch) return;
         rail& r = (*it)->nic_.rails[index];
         if (r.state == rail_state::dark) r.parked.push_back([again] { again(again); });
+        else if (theirs && theirs->state == rail_state::dark) theirs->parked.push_back([again] { again(again); });
         else what();
     };
     machine_.in.at(when, [act] { act(act); });
+}
+
+/// The way in that it was posted by, if that is open.
+const door* rails_driver::door_of(const loan& l) const noexcept
+{
+    const auto it = machine_.in.doors.find(l.key);
+    if (it == machine_.in.doors.end()) return nullptr;
+    const door& d = it->second;
+    const bool out = remote_of(l.c->to) != nullptr;
+    const slice& there = out ? l.c->to : l.c->from;
+    const bool inside = there.offset <= d.length && l.bytes <= d.length - there.offset;
+    return inside && (!out || d.allows == access::read_write) ? &d : nullptr;
+}
+
+/// Where a side of it is in memory.
+std::byte* rails_driver::place_of(const loan& l, const slice& s) const noexcept
+{
+    return remote_of(s) ? machine_.in.doors.at(l.key).base + s.offset : s.data();
 }
 
 /// Its bytes arrive.
@@ -250,11 +170,13 @@ void rails_driver::land(std::uint64_t id)
 {
     const auto it = loans_.find(id);
     if (it == loans_.end()) return;
-    chunk& c = *it->second.c;
-    std::memmove(address_of(c.to), address_of(c.from), it->second.bytes);
+    const loan& l = it->second;
+    const door* const d = door_of(l);
     universe& u = machine_.in;
-    if (u.seen_by) u.seen_by->moved("nic", c, 0, it->second.bytes);
-    u.note({2, ns(u.now()), c.rail, it->second.bytes});
+    if (!d || !u.lives(d->endpoint)) return;
+    std::memmove(place_of(l, l.c->to), place_of(l, l.c->from), l.bytes);
+    if (u.seen_by) u.seen_by->moved("nic", *l.c, 0, l.bytes);
+    u.note({2, ns(u.now()), l.rail, l.bytes});
 }
 
 /// Its completion does, or the error of its rail.
@@ -262,6 +184,9 @@ void rails_driver::arrive(std::uint64_t id)
 {
     const auto it = loans_.find(id);
     if (it == loans_.end() || it->second.over) return;
+    const door* const d = door_of(it->second);
+    if (!d) return end(id, errc::withdrawn);
+    if (!machine_.in.lives(d->endpoint)) return; // nobody says so
     if (nic_.rails[it->second.rail].state == rail_state::broken) return break_off(id);
     land(id);
     end(id, {});
@@ -272,10 +197,12 @@ void rails_driver::break_off(std::uint64_t id)
 {
     const loan& l = loans_.at(id);
     universe& u = machine_.in;
-    std::byte* const from = address_of(l.c->from);
+    std::byte* const from = place_of(l, l.c->from);
     auto late = std::make_shared<bytes>(from, from + u.random.below(l.bytes + 1));
-    on_rail(l.rail, u.now() + 2 * nic_.rails[l.rail].model.latency, [late, to = address_of(l.c->to)] {
-        if (!late->empty()) std::memcpy(to, late->data(), late->size());
+    on_rail(l, u.now() + 2 * nic_.rails[l.rail].model.latency, [&u, late, key = l.key, to = place_of(l, l.c->to)] {
+        const auto d = u.doors.find(key);
+        if (late->empty() || d == u.doors.end() || !u.lives(d->second.endpoint)) return;
+        std::memcpy(to, late->data(), late->size());
     });
     end(id, errc::rail_lost);
 }
@@ -324,31 +251,25 @@ std::size_t rails_driver::poll(turn t) noexcept
         --nic_.self.held;
         --nic_.rails[l.rail].held;
         universe& u = machine_.in;
-        const std::size_t bytes = l.error ? 0 : l.bytes;
-        if (u.seen_by) u.seen_by->ended("nic", *l.c, l.error, bytes);
-        u.note({4, ns(u.now()), l.rail, bytes});
-        l.c->done(l.error, bytes);
+        const std::size_t moved = l.error ? 0 : l.bytes;
+        if (u.seen_by) u.seen_by->ended("nic", *l.c, l.error, moved);
+        u.note({4, ns(u.now()), l.rail, moved});
+        l.c->done(l.error, moved);
     }
+    see_renewed();
     for (auto& f : std::exchange(answers_, {})) {
         --pending_;
         f();
         ++n;
     }
+    for (; !inbox_.empty() && !(n != 0 && t.over()); ++n) {
+        const std::vector<std::byte> message = std::move(inbox_.front());
+        inbox_.pop_front();
+        received(message);
+    }
     return n;
 }
 
-} // namespace
-
 std::unique_ptr<driver> nic_driver(machine& m) { return std::make_unique<rails_driver>(m); }
-
-std::unique_ptr<segment> remote_segment(driver& nic, machine& there, std::uint32_t peer, const slice& theirs)
-{
-    auto s = std::make_unique<remote>(theirs.tier(), there, theirs.data());
-    s->length = theirs.length;
-    s->device = theirs.of->device;
-    s->home = &nic;
-    s->peer = peer;
-    return s;
-}
 
 } // namespace wye::sim::detail

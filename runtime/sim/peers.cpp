@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an agent comes to know another's memory, without metadata.
+// How an agent comes to know another's memory without metadata, and how agents come to harm.
 
 #include <wye/sim.hpp>
 
@@ -7,25 +7,38 @@
 
 #include <engine.hpp>
 
-#include "universe.hpp"
+#include "rails_driver.hpp"
 
 namespace wye::sim {
 
+namespace detail {
+
+rails_driver& nic_of(agent& a)
+{
+    for (const auto& d : a.engine().drivers())
+        if (auto* const nic = dynamic_cast<rails_driver*>(d.get())) return *nic;
+    throw system_error(errc::not_supported, "a host without rails");
+}
+
+} // namespace detail
+
 region world::reach(agent& here, agent& there, const region& theirs)
 {
-    wye::detail::engine& e = here.engine();
-    detail::machine& host = universe_->host_of(there);
-    const auto is_nic = [](const auto& d) { return d->name() == "nic"; };
-    const auto nic = std::find_if(e.drivers().begin(), e.drivers().end(), is_nic);
-    if (nic == e.drivers().end()) throw system_error(errc::not_supported, "a host without rails");
-    std::uint32_t peer = 1;
-    for (const detail::machine& m : universe_->machines) {
-        if (&m == &host) break;
-        ++peer;
-    }
-    auto s = detail::remote_segment(**nic, host, peer, theirs);
-    e.adopt(*s);
+    auto s = detail::nic_of(here).reach(universe_->host_of(there), theirs);
+    here.engine().adopt(*s);
     return region{wye::detail::segment_handle{std::move(s), true}};
+}
+
+void world::crash(agent& a)
+{
+    universe_->party_of(a).crashed = true;
+    detail::nic_of(a).die();
+}
+
+void world::stall(agent& a, duration d)
+{
+    universe_->party_of(a).stalled_until = universe_->now() + d;
+    at(now() + d, [] {}); // so that time gets there
 }
 
 } // namespace wye::sim

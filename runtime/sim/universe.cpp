@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "rails_driver.hpp"
+
 namespace wye::sim::detail {
 
 namespace {
@@ -50,7 +52,12 @@ party::party(universe& u, std::string name, machine& m, const agent_options& o)
     equip(*it, m);
 }
 
-universe::universe(std::uint64_t s) : seed{s}, random{s}
+party::~party()
+{
+    if (crashed && !on.nic.rails.empty()) nic_of(*it).bury();
+}
+
+universe::universe(std::uint64_t s) : seed{s}, random{s}, names{s ^ 0x9e3779b97f4a7c15}
 {
     now_ = beginning;
     director.emplace(runtime_options{.idle = {}, .clock = this});
@@ -114,21 +121,23 @@ void universe::note(std::initializer_list<std::uint64_t> words) noexcept
 std::size_t universe::poll_all()
 {
     std::size_t n = director->poll().progress;
-    for (std::size_t i = 0; i < parties.size(); ++i) n += parties[i]->rt.poll().progress;
+    for (std::size_t i = 0; i < parties.size(); ++i)
+        if (parties[i]->runs(now_)) n += parties[i]->rt.poll().progress;
     return n;
 }
 
 time_point universe::next_timer() const noexcept
 {
     time_point next = director->next_timer();
-    for (const auto& p : parties) next = std::min(next, p->rt.next_timer());
+    for (const auto& p : parties)
+        if (!p->crashed) next = std::min(next, std::max(p->rt.next_timer(), p->stalled_until));
     return next;
 }
 
-machine& universe::host_of(const agent& a) noexcept
+party& universe::party_of(const agent& a) noexcept
 {
     const auto is = [&](const auto& p) { return &*p->it == &a; };
-    return (*std::find_if(parties.begin(), parties.end(), is))->on;
+    return **std::find_if(parties.begin(), parties.end(), is);
 }
 
 } // namespace wye::sim::detail

@@ -59,6 +59,18 @@ struct machine {
     std::map<std::string, std::shared_ptr<bytes>> files;
 };
 
+class rails_driver;
+
+/// A way into some memory, for those who have its key.
+struct door {
+    machine* of = nullptr;
+    std::uint64_t endpoint = 0; ///< whose process has to live for it; 0: nobody's
+    const segment* what = nullptr;
+    std::byte* base = nullptr;
+    std::uint64_t length = 0;
+    wye::access allows{};
+};
+
 /// A fault that was injected, and its stream.
 struct hazard {
     sim::fault fault;
@@ -68,9 +80,13 @@ struct hazard {
 /// An agent and the runtime that is its own.
 struct party {
     party(universe&, std::string name, machine&, const agent_options&);
+    ~party();
     wye::runtime rt;
     std::optional<wye::agent> it;
     machine& on;
+    bool crashed = false;
+    time_point stalled_until{};
+    bool runs(time_point now) const noexcept { return !crashed && now >= stalled_until; }
 };
 
 /// What a world is made of, as its devices see it.
@@ -79,6 +95,8 @@ struct universe final : virtual_clock {
     ~universe();
 
     bool pass(time_point next) noexcept override;
+    std::uint64_t draw() noexcept override { return names.next(); }
+    bool lives(std::uint64_t endpoint) const { return endpoint == 0 || endpoints.contains(endpoint); }
     void at(time_point, std::function<void()>);
     void jump(duration by) noexcept { now_ += by; }
     /// The active fault of this kind that strikes now, or null; at most one does.
@@ -89,14 +107,19 @@ struct universe final : virtual_clock {
     time_point next_timer() const noexcept;
 
     const std::uint64_t seed;
-    random_stream random;
+    random_stream random, names;
     std::deque<hazard> hazards;
+    std::map<std::uint64_t, rails_driver*> endpoints; ///< those that listen
+    std::map<std::uint64_t, machine*> homes;          ///< of all that ever were
+    std::map<std::uint64_t, door> doors;              ///< by key
+    std::uint64_t endpoints_made = 0, doors_made = 0;
     std::map<std::string, std::shared_ptr<const stored_object>> objects;
     std::vector<std::string> complaints;
     observer* seen_by = nullptr;
     std::uint64_t digest = 0, happened = 0;
     std::deque<machine> machines;
-    machine& host_of(const agent&) noexcept;
+    party& party_of(const agent&) noexcept;
+    machine& host_of(const agent& a) noexcept { return party_of(a).on; }
     std::optional<wye::runtime> director;
     std::vector<std::unique_ptr<party>> parties;
 
@@ -122,8 +145,6 @@ inline constexpr time_point beginning{std::chrono::hours{1}};
 /// The drivers that give an agent what its host has.
 void equip(agent&, machine&);
 std::unique_ptr<driver> nic_driver(machine&);
-/// What `theirs` is to an agent of another host.
-std::unique_ptr<segment> remote_segment(driver& nic, machine& there, std::uint32_t peer, const slice& theirs);
 std::unique_ptr<driver> memory_driver(machine&);
 std::unique_ptr<driver> gpu_driver(machine&);
 std::unique_ptr<driver> disk_driver(machine&);

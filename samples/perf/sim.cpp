@@ -370,8 +370,9 @@ void run_sim(const settings& s, report& r)
 {
     share(r, "sim/equal_rails", equal, 1_GiB, "1 GiB");
     for (const std::size_t mib : {1, 4, 16, 64, 256}) {
-        const std::string name = "sim/equal_rails/" + std::to_string(mib) + "MiB";
-        share(r, name.c_str(), equal, mib * 1_MiB, "");
+        const std::string size = "/" + std::to_string(mib) + "MiB";
+        share(r, ("sim/equal_rails" + size).c_str(), equal, mib * 1_MiB, "");
+        share(r, ("sim/unequal_rails" + size).c_str(), unequal, mib * 1_MiB, "");
     }
     share(r, "sim/unequal_rails", unequal, 1_GiB, "1:2:4:8, 1 GiB");
     share_static(r);

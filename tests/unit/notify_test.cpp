@@ -245,12 +245,12 @@ BOOST_AUTO_TEST_CASE(unclaimed_ones_are_bounded)
     std::vector<std::string> keys{std::to_string(extra), std::to_string(n.most_unclaimed + extra - 1)};
     testing::finish(rt, [](detail::notifications& all, std::vector<std::string> wanted) -> task<> {
         for (const std::string& key : wanted) {
-            const notification got = co_await all.wait(key, 1ms);
+            const notification got = co_await all.wait(key, {}, 1, 1ms);
             BOOST_TEST(got.key == key);
         }
         error_code e;
         try {
-            co_await all.wait("0", 1ms); // the oldest of all
+            co_await all.wait("0", {}, 1, 1ms); // the oldest of all
         } catch (const system_error& x) {
             e = x.code();
         }

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// How two agents come to know each other: hello, challenge, answer, welcome. Either proves that it knows the secret
+// before anything else is taken from it, and both proofs cover who they are and what was drawn for this connection.
+#include <algorithm>
+
+#include <boost/asio/error.hpp>
+
+#include "engine.hpp"
+#include "peers.hpp"
+
+namespace wye::detail {
+
+namespace {
+
+constexpr std::uint64_t first_repeat_ns = 10'000'000, most_repeat_ns = 250'000'000;
+constexpr std::size_t most_strangers = 1024; // that have said hello, and no more
+
+std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
+
+} // namespace
+
+handshake peers::oath(const link& l, bool calling) const noexcept
+{
+    const std::string_view caller = calling ? std::string_view{engine_.name()} : std::string_view{l.name};
+    handshake h{caller, life_, l.life, l.token, l.their_token, l.nonce, l.their_nonce};
+    if (!calling) {
+        std::swap(h.caller, h.called);
+        std::swap(h.caller_token, h.called_token);
+        std::swap(h.caller_nonce, h.called_nonce);
+    }
+    return h;
+}
+
+wire::digest peers::proof(const link& l, side who, bool calling) const
+{
+    return prove(options_.secret, who, oath(l, calling));
+}
+
+task<peer> peers::connect(wire::bytes blob)
+{
+    std::optional<wire::metadata> them = wire::decode_metadata(blob);
+    if (!them) throw system_error(errc::bad_metadata);
+    listen();
+    if (them->life == life()) throw system_error(errc::not_supported, "an agent does not connect to itself");
+    link* l = nullptr;
+    for (const auto& [token, known] : links_)
+        if (known->life == them->life && known->state == link_state::open) l = known.get();
+    if (!l) {
+        const auto way = [&](const fabric* f) {
+            return std::find_if(them->ways.begin(), them->ways.end(), [&](const auto& w) { return w.fabric == f->name(); });
+        };
+        const auto by = std::find_if(fabrics_.begin(), fabrics_.end(), [&](auto* f) { return way(f) != them->ways.end(); });
+        if (by == fabrics_.end()) throw system_error(errc::no_route, "no fabric in common with " + them->name);
+        l = &add_link(**by);
+        l->name = them->name;
+        l->life = them->life;
+        l->longest_gap = them->longest_gap;
+        l->nonce = fresh_nonce();
+        l->offered = std::move(them->published);
+        l->unsettled = 1; // until it is open
+        admit(*l, way(*by)->address);
+    } else {
+        offer(*l, std::move(them->published));
+    }
+    peer handle{*l}; // which may outlive this
+    if (l->unsettled != 0 || l->state != link_state::open) {
+        const auto made = std::make_shared<eventual<error_code>>(engine_.loop());
+        if (l->state == link_state::lost) made->set(l->why);
+        else l->waiting.push_back(made);
+        const error_code failed = co_await eventual<error_code>::wait(made);
+        if (failed) throw system_error(failed, them->name);
+    }
+    co_return handle;
+}
+
+void peers::admit(link& l, wire::view address)
+{
+    l.admitting = true;
+    l.by->admit(address, [this, token = l.token](error_code e, std::uint32_t number) {
+        link* const it = find(token);
+        if (!it) return;
+        it->admitting = false;
+        it->number = number;
+        if (it->severing) { // it was given up meanwhile
+            it->severing = false;
+            return sever(*it);
+        }
+        if (e) return lose(*it, e);
+        if (it->state == link_state::calling) call(*it);
+        else say_challenge(*it);
+    });
+}
+
+/// What was said apart is said again until the other side goes on, or time is up.
+void peers::repeat(link& l)
+{
+    if (now() >= l.began + ns(options_.connect_within)) lose(l, errc::peer_lost);
+    else if (l.state == link_state::calling) call(l);
+}
+
+void peers::call(link& l)
+{
+    const std::uint64_t pause = std::min(first_repeat_ns << std::min(l.said, 8u), most_repeat_ns);
+    say_apart(l, 0, wire::hello{l.life, engine_.name(), life(), ns(options_.longest_gap),
+                                {std::string{l.by->name()}, l.by->address()}, l.token, l.nonce});
+    l.say_again = std::min(now() + pause, l.began + ns(options_.connect_within));
+    wake_at(l.say_again);
+}
+
+void peers::answer_hello(fabric& by, const wire::hello& h)
+{
+    std::size_t strangers = 0;
+    for (const auto& [token, l] : links_) {
+        if (l->life == h.life && l->their_token == h.token && l->by == &by) { // it repeats itself
+            if (l->state == link_state::answering && l->number != 0) say_challenge(*l);
+            return;
+        }
+        strangers += l->state == link_state::answering;
+    }
+    if (strangers >= most_strangers || h.token == 0 || h.life == life()) return;
+    link& l = add_link(by);
+    l.state = link_state::answering;
+    l.name = h.name;
+    l.life = h.life;
+    l.longest_gap = h.longest_gap;
+    l.their_token = h.token;
+    l.their_nonce = h.fresh;
+    l.nonce = fresh_nonce();
+    if (h.to != life()) l.why = errc::stale_metadata;
+    l.say_again = l.began + ns(options_.connect_within);
+    wake_at(l.say_again);
+    admit(l, h.back.address);
+}
+
+void peers::say_challenge(link& l)
+{
+    if (l.why) {
+        say_apart(l, l.their_token, wire::refusal{static_cast<std::uint8_t>(l.why.value())});
+        return lose(l, l.why);
+    }
+    say_apart(l, l.their_token, wire::challenge{l.token, l.nonce, proof(l, side::called, false), ns(options_.longest_gap)});
+}
+
+void peers::challenged(link& l, const wire::challenge& c)
+{
+    if (l.state != link_state::calling) return;
+    l.their_token = c.token;
+    l.their_nonce = c.fresh;
+    l.longest_gap = c.longest_gap;
+    if (!same(c.proof, proof(l, side::called, true))) return lose(l, errc::not_trusted);
+    l.state = link_state::proving;
+    l.say_again = l.began + ns(options_.connect_within);
+    say(l, wire::answer{proof(l, side::caller, true)});
+}
+
+void peers::answered(link& l, const wire::answer& a)
+{
+    if (l.state != link_state::answering) return;
+    if (!same(a.proof, proof(l, side::caller, false))) {
+        say_apart(l, l.their_token, wire::refusal{static_cast<std::uint8_t>(errc::not_trusted)});
+        return lose(l, errc::not_trusted);
+    }
+    l.held_there = true;
+    opened(l);
+    say(l, wire::welcome{});
+}
+
+void peers::welcome(link& l)
+{
+    if (l.state != link_state::proving) return;
+    opened(l);
+    offer(l, std::move(l.offered));
+    settled(l, {}); // what stood for its being open
+}
+
+/// The other side will not go on.
+void peers::refused(link& l, const wire::refusal& r)
+{
+    const auto why = static_cast<errc>(r.why);
+    lose(l, why == errc::stale_metadata || why == errc::not_trusted ? why : errc::peer_lost);
+}
+
+/// It is open. Who comes under a name is who it stands for: earlier lives are over.
+void peers::opened(link& l)
+{
+    l.state = link_state::open;
+    l.say_again = 0;
+    engine_.notes().find(l.name);
+    for (const auto& [token, other] : links_)
+        if (other->name == l.name && other->life != l.life && other->state == link_state::open)
+            lose(*other, errc::peer_lost);
+}
+
+/// The present state of one more name is known here.
+void peers::settled(link& l, const std::string&)
+{
+    if (l.unsettled == 0 || --l.unsettled != 0) return;
+    for (const auto& w : std::exchange(l.waiting, {})) w->set(error_code{});
+}
+
+} // namespace wye::detail

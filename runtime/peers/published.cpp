@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is published here: who holds it, and how keys end. Keys that were given out end only when nobody has anything under
+// way by them, or has had long enough to see to it.
+#include <algorithm>
+
+#include "engine.hpp"
+#include "peers.hpp"
+
+namespace wye::detail {
+
+namespace {
+
+std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
+
+} // namespace
+
+task<std::map<fabric*, fabric::key>> peers::grant(segment& s, wye::access a)
+{
+    using granted = std::pair<error_code, fabric::key>;
+    std::map<fabric*, fabric::key> keys;
+    for (std::size_t i = 0; i < fabrics_.size(); ++i) {
+        fabric* const by = fabrics_[i];
+        const auto ask = [by, &s, a](auto done) {
+            by->grant(s, a, [done](error_code e, fabric::key k) { done(granted{e, std::move(k)}); });
+        };
+        granted got = co_await eventually<granted>(engine_.loop(), ask);
+        if (got.first) {
+            for (const auto& [f, key] : keys) f->withdraw(key.id);
+            throw system_error(got.first, std::string{by->name()});
+        }
+        keys[by] = std::move(got.second);
+    }
+    co_return keys;
+}
+
+task<> peers::publish(std::string name, segment& s, wye::access a)
+{
+    if (name.empty() || name.size() > wire::most_name) throw system_error(errc::bad_name, "a name of 1 to 255 bytes");
+    listen();
+    std::map<fabric*, fabric::key> keys = co_await grant(s, a);
+    const auto it = published_.find(name);
+    if (it == published_.end()) {
+        // A name that was used before goes on from there: whoever remembers it takes nothing for what it was.
+        const std::uint64_t epoch = ++last_epoch_;
+        published_[name] = {&s, a, epoch, 1, std::move(keys), {}};
+        co_return;
+    }
+    published& p = it->second;
+    retired old{name, ++last_epoch_, 1, p.what, {}, {}, 0, {}};
+    for (const auto& [by, key] : p.keys) old.keys.emplace_back(by, key.id);
+    p = {&s, a, old.epoch, old.edition, std::move(keys), std::move(p.barred)};
+    tell_holders(name, old, nullptr);
+    co_await until_over(std::move(old));
+}
+
+task<> peers::unpublish(std::string name)
+{
+    const auto it = published_.find(name);
+    if (it == published_.end()) throw system_error(errc::not_found, name);
+    retired old{name, it->second.epoch, it->second.edition + 1, it->second.what, {}, {}, 0, {}};
+    for (const auto& [by, key] : it->second.keys) old.keys.emplace_back(by, key.id);
+    published_.erase(it);
+    tell_holders(name, old, nullptr);
+    co_await until_over(std::move(old));
+}
+
+/// The peer lets go by itself; if it does not in time, others get new keys and it does not.
+task<> peers::revoke(std::string name, std::string peer)
+{
+    const auto it = published_.find(name);
+    if (it == published_.end()) throw system_error(errc::not_found, name);
+    published& p = it->second;
+    retired wait{name, p.epoch, ++p.edition, p.what, {}, {}, 0, {}};
+    for (const auto& [token, l] : links_) {
+        if (l->name != peer || l->state != link_state::open || !l->ours.contains(name)) continue;
+        p.barred.push_back(l->life);
+        wait.waiting.push_back(l.get());
+        say(*l, wire::update{{name, p.what->tier, p.access, p.what->device, 0, p.epoch, p.edition, {}}});
+    }
+    wait.closes = true;
+    co_await until_over(std::move(wait));
+}
+
+task<> peers::until_over(retired r)
+{
+    const auto done = std::make_shared<eventual<bool>>(engine_.loop());
+    r.over = [done] { done->set(true); };
+    retire(std::move(r));
+    co_await eventual<bool>::wait(done);
+}
+
+void peers::retire(retired r)
+{
+    if (r.waiting.empty()) return end(r);
+    r.limit = now() + ns(options_.drain_within);
+    wake_at(r.limit);
+    retired_.push_back(std::move(r));
+    if (!ticking_) begin_ticking();
+}
+
+/// Ends those that are over.
+void peers::each_retired(const std::function<bool(retired&)>& over)
+{
+    std::vector<retired> ended;
+    for (std::size_t i = 0; i < retired_.size();) {
+        if (!over(retired_[i])) {
+            ++i;
+            continue;
+        }
+        ended.push_back(std::move(retired_[i]));
+        retired_.erase(retired_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    for (retired& r : ended) end(r);
+}
+
+/// Nobody gets in by these any more.
+void peers::end(retired& r)
+{
+    for (const auto& [by, id] : r.keys) by->withdraw(id);
+    if (r.over) std::exchange(r.over, {})();
+}
+
+void peers::end_overdue(std::uint64_t t)
+{
+    each_retired([&](retired& r) {
+        if (r.limit > t) return false;
+        const auto p = published_.find(r.name);
+        if (!r.closes || p == published_.end()) return true;
+        // One who was asked to go has not: the lock is changed.
+        const std::shared_ptr<void> all{nullptr, [over = std::exchange(r.over, {})](void*) { over(); }};
+        for (link* const l : r.waiting) close_way(*l, r.name, p->second, [all] {});
+        return true;
+    });
+}
+
+wire::publication peers::describe(const std::string& name, const published& p, const fabric* by) const
+{
+    wire::publication d{name, p.what->tier, p.access, p.what->device, p.what->length, p.epoch, p.edition, {}};
+    for (const auto& [f, key] : p.keys)
+        if (!by || f == by) d.grants.push_back({std::string{f->name()}, key.description});
+    return d;
+}
+
+wire::bytes peers::metadata(std::span<const std::string_view> names, bool all)
+{
+    listen();
+    wire::metadata m{engine_.name(), life(), ns(options_.longest_gap), {}, {}};
+    for (fabric* f : fabrics_) m.ways.push_back({std::string{f->name()}, f->address()});
+    for (const std::string_view n : names)
+        if (!published_.contains(n)) throw system_error(errc::not_found, std::string{n});
+    for (const auto& [name, p] : published_)
+        if (all || std::find(names.begin(), names.end(), name) != names.end()) m.published.push_back(describe(name, p, nullptr));
+    return wire::encode(m);
+}
+
+/// A peer holds this name, as it was when its metadata was made.
+void peers::interested(link& l, const wire::interest& i)
+{
+    l.held_there = true;
+    if (l.state == link_state::parting) l.state = link_state::open;
+    l.ours[i.name] = {i.epoch, i.edition};
+    const auto it = published_.find(i.name);
+    const bool barred = it != published_.end() && std::find(it->second.barred.begin(), it->second.barred.end(), l.life) !=
+                                                      it->second.barred.end();
+    if (it == published_.end() || barred) {
+        l.ours.erase(i.name);
+        return say(l, wire::update{{i.name, {}, {}, 0, 0, i.epoch, i.edition + 1, {}}});
+    }
+    const published& p = it->second;
+    if (p.epoch == i.epoch && p.edition == i.edition) return say(l, wire::current{i.name, i.epoch, i.edition});
+    l.ours[i.name] = {p.epoch, p.edition};
+    say(l, wire::update{describe(i.name, p, l.by)});
+}
+
+/// Tells those who hold a name how it is now, and has the keys that went before wait for them.
+void peers::tell_holders(const std::string& name, retired& old, const link* but)
+{
+    const auto it = published_.find(name);
+    for (const auto& [token, l] : links_) {
+        if (l.get() == but || l->state != link_state::open || !l->ours.contains(name)) continue;
+        old.waiting.push_back(l.get());
+        if (it != published_.end()) {
+            l->ours[name] = {it->second.epoch, it->second.edition};
+            say(*l, wire::update{describe(name, it->second, l->by)});
+        } else {
+            l->ours.erase(name);
+            say(*l, wire::update{{name, {}, {}, 0, 0, old.epoch, old.edition, {}}});
+        }
+    }
+}
+
+/// A peer has nothing under way any more by what is older than this.
+void peers::drained(link& l, const wire::drained& d)
+{
+    each_retired([&](retired& r) {
+        if (r.name == d.name && std::pair{r.epoch, r.edition} <= std::pair{d.epoch, d.edition}) std::erase(r.waiting, &l);
+        return r.waiting.empty();
+    });
+}
+
+/// A link ends. One that is lost may have writes under way that nobody hears of: its ways in are closed.
+void peers::leaves(link& l, bool lost)
+{
+    const auto held = std::exchange(l.ours, {});
+    for (const auto& [name, h] : held)
+        if (const auto it = published_.find(name); lost && it != published_.end()) close_way(l, name, it->second, [] {});
+    each_retired([&](retired& r) {
+        if (std::erase(r.waiting, &l) == 0) return false;
+        const auto p = published_.find(r.name);
+        if (lost && r.closes && r.over && p != published_.end()) // asked to go, it has gone without a word
+            close_way(l, r.name, p->second, std::exchange(r.over, {}));
+        return r.waiting.empty();
+    });
+}
+
+/// Changes the lock: everybody else gets the new key, and once they use it the old one ends.
+void peers::close_way(link& l, const std::string& name, published& p, std::function<void()> over)
+{
+    ++l.closing;
+    const auto closed = [this, token = l.token, over = std::move(over)] {
+        if (link* const it = find(token)) --it->closing;
+        over();
+    };
+    fabric* const by = l.by;
+    by->grant(*p.what, p.access, [this, by, name, epoch = p.epoch, token = l.token, closed](error_code e, fabric::key key) {
+        const auto it = published_.find(name);
+        if (it == published_.end() || it->second.epoch != epoch) { // what it held is on its way out anyway
+            if (!e) by->withdraw(key.id);
+            const auto same = [&](const retired& r) { return r.name == name; };
+            const auto r = std::find_if(retired_.begin(), retired_.end(), same);
+            if (r == retired_.end()) return closed();
+            r->over = [first = std::move(r->over), closed] {
+                if (first) first();
+                closed();
+            };
+            return;
+        }
+        published& now = it->second;
+        retired old{name, epoch, ++now.edition, now.what, {{by, now.keys[by].id}}, {}, 0, closed};
+        if (e) now.keys.erase(by); // safe rather than there
+        else now.keys[by] = std::move(key);
+        tell_holders(name, old, find(token));
+        retire(std::move(old));
+    });
+}
+
+void peers::gone(segment& s) noexcept
+{
+    for (auto it = published_.begin(); it != published_.end();) {
+        if (it->second.what != &s) {
+            ++it;
+            continue;
+        }
+        retired now{it->first, it->second.epoch, it->second.edition + 1, &s, {}, {}, 0, {}};
+        for (const auto& [by, key] : it->second.keys) by->withdraw(key.id);
+        it = published_.erase(it);
+        tell_holders(now.name, now, nullptr);
+    }
+    each_retired([&](const retired& r) { return r.what == &s; });
+}
+
+} // namespace wye::detail

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// What others have published, as it is reached from here.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "engine.hpp"
+#include "peers.hpp"
+
+namespace wye {
+
+namespace {
+
+[[noreturn]] void still_in_use(const detail::link& l)
+{
+    std::fprintf(stderr, "wye: peer %s is let go with transfers in flight, which would go on touching its memory\n",
+                 l.name.c_str());
+    std::abort();
+}
+
+} // namespace
+
+peer::peer(detail::link& l) noexcept : link_{&l} { ++l.handles; }
+
+void peer::reset() noexcept
+{
+    detail::link* const l = std::exchange(link_, nullptr);
+    if (!l) return;
+    if (!l->of) { // the agent went first
+        if (--l->handles == 0) delete l;
+        return;
+    }
+    if (l->handles == 1 && l->in_use()) still_in_use(*l);
+    l->of->let_go(*l);
+}
+
+const std::string& peer::name() const noexcept { return link_->name; }
+bool peer::alive() const noexcept { return link_ && link_->of && link_->alive(); }
+
+slice peer::published(std::string_view name) const
+{
+    if (!alive()) throw system_error(errc::peer_lost, link_ ? link_->name : std::string{});
+    const auto it = link_->theirs.find(name);
+    if (it == link_->theirs.end() || !it->second.now)
+        throw system_error(errc::not_found, link_->name + " has not published " + std::string{name});
+    return {it->second.now.get(), 0, it->second.now->length};
+}
+
+std::uint64_t peer::epoch(std::string_view name) const noexcept
+{
+    if (!alive()) return 0;
+    const auto it = link_->theirs.find(name);
+    return it == link_->theirs.end() || !it->second.now ? 0 : it->second.epoch;
+}
+
+namespace detail {
+
+namespace {
+
+/// From now on copies to or from it fail before their first byte.
+void turn_away(segment& s, standing why) noexcept
+{
+    s.standing = why;
+    s.length = 0;
+}
+
+const wire::grant* key_of(const link& l, const wire::publication& p) noexcept
+{
+    const auto ours = [&](const wire::grant& g) { return g.fabric == l.by->name(); };
+    const auto it = std::find_if(p.grants.begin(), p.grants.end(), ours);
+    return it == p.grants.end() ? nullptr : &*it;
+}
+
+} // namespace
+
+/// What metadata said. Each name counts as known once the peer has said how it is now.
+void peers::offer(link& l, std::vector<wire::publication> all)
+{
+    for (wire::publication& p : all) {
+        const auto it = l.theirs.find(p.name);
+        // Of changes we are told, but not of what is there again after it was withdrawn, which may be yet to be heard.
+        if (it != l.theirs.end() && !it->second.older_than(p)) continue;
+        if (it != l.theirs.end()) {
+            change(l, it->second, p);
+        } else {
+            std::unique_ptr<segment> s = import(l, p);
+            if (!s) continue;
+            l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
+        }
+        say(l, wire::interest{p.name, p.epoch, p.edition});
+        ++l.unsettled;
+    }
+}
+
+/// Null when it has no key for us, or one that makes no sense.
+std::unique_ptr<segment> peers::import(link& l, const wire::publication& p)
+{
+    const wire::grant* const key = key_of(l, p);
+    if (!key) return nullptr;
+    std::unique_ptr<segment> s = l.by->import(l.number, p.tier, p.device, p.length, key->description);
+    if (!s) return nullptr;
+    s->access = p.access;
+    s->home = l.by;
+    s->peer = l.number;
+    s->via = &l;
+    engine_.adopt(*s);
+    return s;
+}
+
+/// Something else lies behind a name now, or there are other keys to it, or nobody gets in.
+void peers::update(link& l, const wire::publication& p)
+{
+    const auto it = l.theirs.find(p.name);
+    if (it == l.theirs.end() || l.state != link_state::open) return;
+    settled(l, p.name);
+    if (it->second.older_than(p)) change(l, it->second, p); // else it was overtaken
+}
+
+void peers::change(link& l, reached& r, const wire::publication& p)
+{
+    const wire::grant* const key = key_of(l, p);
+    const bool other = p.epoch != r.epoch || !r.now;
+    r.edition = p.edition;
+    r.epoch = p.epoch;
+    if (!other && key) {
+        const auto done = [this, token = l.token, name = p.name, edition = p.edition] {
+            link* const known = find(token);
+            if (!known) return;
+            for (drain& d : known->drains)
+                if (d.name == name && d.edition == edition) d.renewed = true;
+        };
+        l.drains.push_back({p.name, p.epoch, p.edition, false});
+        if (!l.by->renew(*r.now, key->description, done)) done();
+    } else {
+        if (r.now) {
+            turn_away(*r.now, key ? standing::stale : standing::withdrawn);
+            r.before.push_back(std::move(r.now));
+        }
+        if (key) r.now = import(l, p);
+        l.drains.push_back({p.name, p.epoch, p.edition, true});
+    }
+    if (std::find(draining_.begin(), draining_.end(), &l) == draining_.end()) draining_.push_back(&l);
+}
+
+/// Says of which keys nothing is under way any more.
+std::size_t peers::see_drains(link& l)
+{
+    const auto over = [&](const drain& d) {
+        const reached& r = l.theirs.at(d.name);
+        const auto left = [](const auto& s) { return s->in_flight == 0; };
+        return d.renewed && std::all_of(r.before.begin(), r.before.end(), left);
+    };
+    std::size_t n = 0;
+    for (auto d = l.drains.begin(); d != l.drains.end();) {
+        if (!over(*d)) {
+            ++d;
+            continue;
+        }
+        if (l.state == link_state::open) say(l, wire::drained{d->name, d->epoch, d->edition});
+        d = l.drains.erase(d);
+        ++n;
+    }
+    return n;
+}
+
+/// Nothing of that peer's is reached any more.
+void peers::strand(link& l) noexcept
+{
+    for (auto& [name, r] : l.theirs)
+        if (r.now) turn_away(*r.now, standing::lost);
+    for (drain& d : l.drains) d.renewed = true;
+}
+
+} // namespace detail
+} // namespace wye

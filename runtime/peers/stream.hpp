@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <vector>
+
+#include "wire.hpp"
+
+namespace wye::detail {
+
+/// What must reach one peer, once and in any order, over messages that may be lost, doubled and overtaken. Records are
+/// gathered into numbered frames, frames are sent until they are acknowledged. Knows nothing of fabrics or clocks: times
+/// are nanoseconds of the caller's.
+class stream {
+public:
+    /// Frames that may be under way. What more there is waits.
+    static constexpr std::size_t window = 64;
+    /// Numbers that are kept apart beyond those all of which came.
+    static constexpr std::uint64_t span = 64;
+
+    /// Called when the peer has what it belongs to, or (`false`) when it never will.
+    using told = std::function<void(bool)>;
+
+    /// One message.
+    struct frame {
+        std::uint64_t number = 0;
+        wire::bytes bytes;
+        std::uint64_t due = 0;    ///< when it is to be sent (again)
+        std::uint64_t sent = 0;   ///< the first time
+        std::uint32_t attempts = 0;
+        bool over = false;        ///< the peer has it
+        std::vector<told> tell;
+    };
+
+    // Outwards.
+    void push(const wire::record&, told = {});
+    /// The next frame that is due, its header up to date; null when there is none now.
+    frame* next_due(std::uint64_t now, std::uint64_t token);
+    void sent(frame&, std::uint64_t now) noexcept;
+    void not_now(frame&, std::uint64_t now) noexcept; ///< the fabric would not take it
+    /// When `next_due` will have something; 0: never.
+    std::uint64_t due() const noexcept;
+    bool idle() const noexcept { return frames_.empty(); }
+    /// What is under way never arrives.
+    void give_up();
+
+    // Inwards.
+    /// What the peer says that it has; calls `told`s.
+    void heard(const wire::frame_header&, std::uint64_t now);
+    /// Whether a numbered frame came for the first time, and is to be taken.
+    bool fresh(std::uint64_t number) noexcept;
+    /// A header that says what came.
+    wire::frame_header header(std::uint64_t token, std::uint64_t number, bool answer_please) const noexcept;
+
+private:
+    std::uint64_t patience(std::uint32_t attempts) const noexcept;
+    void close(frame&, std::uint64_t now);
+
+    std::deque<frame> frames_;      // by number: under way, then waiting
+    std::uint64_t last_ = 0;        // number
+    std::uint64_t all_ = 0, some_ = 0; // that came: all up to, and bits beyond
+    double round_trip_ = 0;         // nanoseconds, smoothed; 0 before the first
+};
+
+} // namespace wye::detail

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <wye/options.hpp>
+#include <wye/segment.hpp>
+
+/// What agents say to each other, as bytes: little-endian, versioned, bounded. Everything here is input from strangers:
+/// decoding copies nothing that it has not checked, allocates no more than a small multiple of the input, and never
+/// throws anything but bad_alloc.
+namespace wye::detail::wire {
+
+using bytes = std::vector<std::byte>;
+using view = std::span<const std::byte>;
+
+inline constexpr std::size_t most_name = 255;        ///< of agents, fabrics, what is published; at least 1
+inline constexpr std::size_t most_key = 1024;        ///< of a notification
+inline constexpr std::size_t most_payload = 4096;    ///< likewise
+inline constexpr std::size_t most_address = 4096;    ///< of an agent in one fabric
+inline constexpr std::size_t most_description = 4096; ///< of a segment in one fabric
+inline constexpr std::size_t most_ways = 8;
+inline constexpr std::size_t most_published = 65'536;
+inline constexpr std::size_t most_metadata = 64 * 1024 * 1024;
+inline constexpr std::size_t most_frame = 8 * 1024; ///< the longest record of any kind fits; an update has one grant
+
+/// One life of an agent: drawn at random when it is made, so that who restarts under a name is someone else.
+struct incarnation {
+    std::uint64_t high = 0, low = 0;
+    friend bool operator==(const incarnation&, const incarnation&) = default;
+};
+using nonce = std::array<std::byte, 16>;
+using digest = std::array<std::byte, 32>;
+
+/// How to reach an agent by one fabric.
+struct way {
+    std::string fabric; ///< the driver's name
+    bytes address;
+    friend bool operator==(const way&, const way&) = default;
+};
+
+/// A key to published memory.
+struct grant {
+    std::string fabric;
+    bytes description;
+    friend bool operator==(const grant&, const grant&) = default;
+};
+
+struct publication {
+    std::string name;
+    wye::tier tier{};
+    wye::access access{};
+    std::int32_t device = 0;
+    std::uint64_t length = 0;
+    std::uint64_t epoch = 0;   ///< of what lies behind the name
+    std::uint64_t edition = 0; ///< of the keys to it: they may change while it stays
+    std::vector<grant> grants;
+    friend bool operator==(const publication&, const publication&) = default;
+};
+
+/// What an agent gives to those who shall reach it.
+struct metadata {
+    std::string name;
+    incarnation life;
+    std::uint64_t longest_gap = 0; ///< nanoseconds between two of its polls
+    std::vector<way> ways;
+    std::vector<publication> published;
+    friend bool operator==(const metadata&, const metadata&) = default;
+};
+
+/// What is out of bounds, or there twice, is the caller's bug (asserted).
+bytes encode(const metadata&);
+/// Nothing if it is out of bounds, malformed, truncated, of another version, or has something twice.
+std::optional<metadata> decode_metadata(view);
+
+// What frames carry. A link numbers frames, so each record of a numbered frame is taken once; they are taken in any
+// order.
+
+/// The first word, to an agent known by its metadata.
+struct hello {
+    incarnation to;
+    std::string name;
+    incarnation life;
+    std::uint64_t longest_gap = 0;
+    way back;
+    std::uint64_t token = 0; ///< what to put on frames for this link, on the way back
+    nonce fresh{};
+    friend bool operator==(const hello&, const hello&) = default;
+};
+struct challenge {
+    std::uint64_t token = 0; ///< likewise, on the way there
+    nonce fresh{};
+    digest proof{};          ///< that the secret is known, see proof.hpp
+    std::uint64_t longest_gap = 0;
+    friend bool operator==(const challenge&, const challenge&) = default;
+};
+struct answer {
+    digest proof{};
+    friend bool operator==(const answer&, const answer&) = default;
+};
+struct welcome {
+    friend bool operator==(const welcome&, const welcome&) = default;
+};
+struct refusal {
+    std::uint8_t why = 0;    ///< an `errc`, maybe one of a newer version
+    friend bool operator==(const refusal&, const refusal&) = default;
+};
+/// "I hold your `name` as it was in this epoch and edition": tell me when it changes.
+struct interest {
+    std::string name;
+    std::uint64_t epoch = 0, edition = 0;
+    friend bool operator==(const interest&, const interest&) = default;
+};
+/// What lies behind a name, or the keys to it, changed. Without grants: nothing lies there any more.
+struct update {
+    publication now;
+    friend bool operator==(const update&, const update&) = default;
+};
+/// To an `interest`, instead of an update: that is what lies there.
+struct current {
+    std::string name;
+    std::uint64_t epoch = 0, edition = 0;
+    friend bool operator==(const current&, const current&) = default;
+};
+/// Nothing is under way any more by anything older than this.
+struct drained {
+    std::string name;
+    std::uint64_t epoch = 0, edition = 0;
+    friend bool operator==(const drained&, const drained&) = default;
+};
+struct notify {
+    std::string key;
+    bytes payload;
+    bool aborted = false;
+    friend bool operator==(const notify&, const notify&) = default;
+};
+struct goodbye {
+    friend bool operator==(const goodbye&, const goodbye&) = default;
+};
+using record = std::variant<hello, challenge, answer, welcome, refusal, interest, update, drained, notify, goodbye,
+                            current>;
+
+/// One message of a fabric.
+struct frame_header {
+    std::uint64_t token = 0;    ///< the receiver's name for the link; 0 for a hello, and for what answers one
+    std::uint64_t number = 0;   ///< 0: not numbered, may be lost
+    std::uint64_t heard = 0;    ///< all numbers up to this one came
+    std::uint64_t further = 0;  ///< and `heard + 2 + i` for each bit i of this
+    bool answer_please = false; ///< say at once what was heard
+    friend bool operator==(const frame_header&, const frame_header&) = default;
+};
+inline constexpr std::size_t frame_header_bytes = 40;
+
+/// Begins a frame in place of what `out` held: as many bytes as `frame_header_bytes`.
+void begin_frame(bytes& out, const frame_header&);
+/// What a frame said before it was sent again may be old.
+void refresh_frame(std::span<std::byte> frame, const frame_header&) noexcept;
+/// How much `append` would add, exactly. What is out of bounds, or beyond `most_frame`, is the caller's bug (asserted).
+std::size_t size_of(const record&) noexcept;
+void append(bytes& frame, const record&);
+
+/// Takes a frame apart.
+class frame_reader {
+public:
+    explicit frame_reader(view frame) noexcept;
+    /// Whether there was a header of this version.
+    explicit operator bool() const noexcept { return valid_; }
+    const frame_header& header() const noexcept { return header_; }
+    /// The next record; nothing at the end, or when the rest makes no sense (`malformed`). Kinds that are not known are
+    /// skipped: they come from newer versions.
+    std::optional<record> next();
+    bool malformed() const noexcept { return malformed_; }
+
+private:
+    frame_header header_;
+    view rest_;
+    bool valid_ = false, malformed_ = false;
+};
+
+} // namespace wye::detail::wire
