@@ -152,7 +152,9 @@ std::size_t peers::see_drains(link& l)
     };
     std::size_t n = 0;
     for (auto d = l.drains.begin(); d != l.drains.end();) {
-        if (!over(*d)) {
+        // What is said of one goes for all before it.
+        const auto same = [&](const drain& earlier) { return earlier.name == d->name; };
+        if (!over(*d) || std::any_of(l.drains.begin(), d, same)) {
             ++d;
             continue;
         }

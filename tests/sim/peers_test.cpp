@@ -496,6 +496,47 @@ BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_before_its_withdrawal_is_h
     });
 }
 
+// Who is sent away does not come in by asking later: not by a connection that was there before it asked, either.
+BOOST_AUTO_TEST_CASE(who_is_revoked_does_not_ask_later)
+{
+    world w;
+    w.it.run([](world& v) -> task<> {
+        v.from = co_await v.prefill.register_memory(dram(v.sent));
+        v.pool = co_await v.decode.register_memory(dram(v.landed));
+        co_await v.decode.publish("kv", v.pool);
+        co_await v.prefill.publish("own", v.from);
+        const peer back = co_await v.decode.connect(v.prefill.metadata());
+        co_await v.decode.revoke("kv", "prefill");
+        v.to = co_await v.prefill.connect(v.decode.metadata());
+        BOOST_CHECK_THROW(v.to.published("kv"), system_error);
+    }(w));
+}
+
+// Peers that go one after the other cost the rest two new keys in a row, and nothing that is under way by the first.
+BOOST_AUTO_TEST_CASE(keys_that_change_twice_wait_for_what_is_under_way)
+{
+    world w{1, 1, 1};
+    w.it.run(w.open());
+    agent& x = w.it.spawn("x", w.a, knowing("the secret"));
+    agent& y = w.it.spawn("y", w.a, knowing("the secret"));
+    peer of_x, of_y;
+    w.it.run([](world& v, agent& one, agent& two, peer& mine, peer& yours) -> task<> {
+        mine = co_await one.connect(v.decode.metadata());
+        yours = co_await two.connect(v.decode.metadata());
+    }(w, x, y, of_x, of_y));
+    w.a.set_rail(0, sim::rail_state::up, 0.001);
+    bool over = false;
+    error_code ended;
+    copy(w.from, w.to.published("kv"), [&](error_code e, std::size_t) { ended = e; over = true; });
+    w.it.settle();
+    w.it.end(x);
+    w.it.end(y);
+    BOOST_TEST(!over);
+    w.it.run_until([&] { return over; });
+    BOOST_TEST(!ended, ended.message());
+    BOOST_TEST(w.landed == w.sent);
+}
+
 // Others may come into the world while an agent ends, which takes time.
 BOOST_AUTO_TEST_CASE(agents_come_while_another_ends)
 {
