@@ -71,7 +71,7 @@ task<link*> peers::connect(wire::bytes blob)
         l->unsettled = 1; // until it is open
         admit(*l, way(*by)->address);
     } else {
-        offer(*l, std::move(them->published));
+        ask(*l, them->published);
     }
     ++l->handles;
     holding hold{*this, l};
