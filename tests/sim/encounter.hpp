@@ -57,13 +57,6 @@ struct deal {
     error_code error;
 };
 
-/// Several deals that one agent waits for all of.
-struct round {
-    std::string key;
-    std::vector<deal*> deals;
-    bool over = false;
-};
-
 /// One seed's hosts and agents, what they do with each other, and what becomes of it: the oracle is here, too. What every
 /// byte must be is known from its source, which nobody changes, and from its owner's scribbling.
 class encounter {
@@ -122,7 +115,6 @@ private:
     static task<> hears(encounter&, deal&, deal::listener&, duration deadline);
     void told(deal&, deal::listener&, const notification&);
     void deaf(deal&, deal::listener&);
-    static task<> hears_all(encounter&, resident& who, round&);
     std::string describe(const deal&, const part&) const;
 
     // lives.cpp: what happens to agents.
@@ -151,8 +143,6 @@ private:
     std::deque<resident> residents_;
     std::vector<resident*> present_;       ///< by number: the latest of that name
     std::deque<deal> deals_;
-    std::deque<round> rounds_;
-    std::deque<std::string> words_;        ///< what was said beside copies
     std::vector<std::function<void()>> to_do_; ///< what takes time, and so does not happen inside an event
     std::size_t to_start_ = 0, live_ = 0, pending_ = 0;
     bool closing_ = false;
