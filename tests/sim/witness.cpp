@@ -38,7 +38,7 @@ bool encounter::arrived(const part& p) const
 /// Whether this may be what became of it.
 bool encounter::fair(const deal& d, const part& p, const error_code& e) const
 {
-    if (!e) return p.doomed.empty() && (!p.barred || p.length == 0) && right(p);
+    if (!e) return p.doomed.empty() && (p.length == 0 || (!p.barred && right(p)));
     const area* const there = p.out_of ? p.out_of : p.into;
     const bool excuse = excused(*d.by, *p.with->whom);
     if (e == asio::error::operation_aborted) return d.cancelled || d.by->left;
