@@ -20,9 +20,9 @@ struct part {
     slice from, to;
     std::uint64_t length = 0;
     const std::byte* expected = nullptr; ///< the source's bytes, which nobody changes
-    area* into = nullptr;                ///< its target, unless that is an object
+    stretch* into = nullptr;                ///< its target, unless that is an object
     std::uint64_t at = 0;                ///< there
-    area* out_of = nullptr;              ///< a peer's memory that it reads
+    stretch* out_of = nullptr;              ///< a peer's memory that it reads
     std::string key;                     ///< of the object that is its target
     acquaintance* with = nullptr;        ///< the other side
     std::vector<errc> doomed;            ///< it can end in one of these alone
@@ -94,7 +94,7 @@ private:
     bool choose_pages(deal&, resident& with);
     bool write(deal&, part&, acquaintance&, std::uint64_t length);
     bool read(deal&, part&, acquaintance&, std::uint64_t length);
-    std::optional<slice> published(deal&, part&, acquaintance&, std::size_t name, area*& found);
+    std::optional<slice> published(deal&, part&, acquaintance&, std::size_t name, stretch*& found);
     bool choose_source(deal&, part&, std::uint64_t length);
     bool choose_target(deal&, part&);
     static bool doom(part&, const slice& all);
@@ -135,7 +135,7 @@ private:
     static task<> unpublishes(encounter&, resident&, std::size_t name, duration pause);
     static task<> revokes(encounter&, resident&, std::size_t name, resident& whom);
     static task<> offers(encounter&, resident&, std::size_t name);
-    void withdrawn(area&, const resident* from = nullptr);
+    void withdrawn(stretch&, const resident* from = nullptr);
     void orphan(resident&);
 
     const meeting& scene_;

@@ -39,7 +39,7 @@ bool encounter::arrived(const part& p) const
 bool encounter::fair(const deal& d, const part& p, const error_code& e) const
 {
     if (!e) return p.doomed.empty() && (p.length == 0 || (!p.barred && right(p)));
-    const area* const there = p.out_of ? p.out_of : p.into;
+    const stretch* const there = p.out_of ? p.out_of : p.into;
     const bool excuse = excused(*d.by, *p.with->whom);
     if (e == asio::error::operation_aborted) return d.cancelled || d.by->left;
     if (e == errc::deadline_missed) return world_->now() >= d.due;
