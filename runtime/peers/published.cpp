@@ -76,6 +76,7 @@ task<> peers::revoke(std::string name, std::string peer)
         p.barred.push_back(l->life); // also one that has not asked for it yet
         if (l->state != link_state::open || !l->ours.contains(name)) continue;
         wait.waiting.push_back(l.get());
+        l->ours.erase(name); // it is told of no new keys
         say(*l, wire::update{{name, p.what->tier, p.access, p.what->device, 0, p.epoch, p.edition, {}}});
     }
     wait.closes = true;

@@ -104,7 +104,7 @@ bool rails_driver::submit(chunk& c) noexcept
     universe& u = machine_.in;
     inspect(c);
     rail& r = nic_.rails[c.rail];
-    if (refuses(r)) return false;
+    if (!dead_ && refuses(r)) return false;
     tempt(c.rail);
     unflushed_ = true;
     ++r.held;
@@ -114,6 +114,10 @@ bool rails_driver::submit(chunk& c) noexcept
     const std::uint64_t id = ++last_id_;
     const remote& other = *(remote_of(c.to) ? remote_of(c.to) : remote_of(c.from));
     const loan& l = loans_[id] = {&c, c.rail, c.from.length, other.key, other.peer};
+    if (dead_) { // it is being buried, and what it still wants to do is over at once
+        end(id, errc::peer_lost);
+        return true;
+    }
 
     const time_point landed = book(r, c, static_cast<double>(c.from.length)) + r.model.latency;
     time_point told = landed + (remote_of(c.to) ? r.model.latency : duration{});

@@ -55,7 +55,7 @@ void encounter::choose_options(deal& d)
 }
 
 /// Memory of the other side's, by a name of its own choice: as it is now, or as it was.
-std::optional<slice> encounter::published(deal& d, part& p, acquaintance& a, std::size_t name, area*& found)
+std::optional<slice> encounter::published(deal& d, part& p, acquaintance& a, std::size_t name, stretch*& found)
 {
     slice all;
     if (dice_.one_in(8) && !a.kept.empty()) {
@@ -65,7 +65,7 @@ std::optional<slice> encounter::published(deal& d, part& p, acquaintance& a, std
         try {
             all = a.it.published(resident::name[name]);
         } catch (const system_error& e) {
-            const area& now = a.whom->now(name);
+            const stretch& now = a.whom->now(name);
             const bool out = now.withdrawing || !now.reachable || now.again || now.out.contains(d.by) || !a.it.alive();
             expect(out || excused(*d.by, *a.whom), "what is published is not found: " + std::string{e.what()});
             return std::nullopt;
@@ -97,7 +97,7 @@ bool encounter::choose_source(deal& d, part& p, std::uint64_t length)
         p.from.length = length;
         return true;
     }
-    area& a = kind == 6 ? *r.file_source : r.now(sources + (kind % 2 ? vrams : drams));
+    stretch& a = kind == 6 ? *r.file_source : r.now(sources + (kind % 2 ? vrams : drams));
     if (length > a.size()) return false;
     const std::uint64_t offset = dice_.below(a.size() - length + 1);
     p.from = r.at(a, offset, length);
@@ -113,7 +113,7 @@ bool encounter::choose_target(deal& d, part& p)
         p.to = d.objects.emplace_back(r.new_object(p.key));
         return true;
     }
-    area& a = *r.local[kind == 6 ? 2 : kind % 2];
+    stretch& a = *r.local[kind == 6 ? 2 : kind % 2];
     const auto offset = a.take(dice_, p.length);
     if (!offset) return false;
     p.into = &a;
@@ -124,7 +124,7 @@ bool encounter::choose_target(deal& d, part& p)
 
 bool encounter::write(deal& d, part& p, acquaintance& a, std::uint64_t length)
 {
-    area* target = nullptr;
+    stretch* target = nullptr;
     const bool forbidden = dice_.one_in(24);
     const std::size_t name = (forbidden ? sources : pools) + (scene_.what == dealings::p5 ? vrams : dice_.below(2));
     const auto all = published(d, p, a, name, target);
@@ -166,9 +166,9 @@ bool encounter::choose_pages(deal& d, resident& with)
     const std::size_t name = pools + (p5 ? vrams : dice_.below(2));
     for (std::size_t i = 0; i < n; ++i) {
         part p;
-        area* target = nullptr;
+        stretch* target = nullptr;
         const auto all = published(d, p, *a, name, target);
-        area& source = d.by->now(sources + (p5 ? vrams : drams));
+        stretch& source = d.by->now(sources + (p5 ? vrams : drams));
         if (!all || target->closed || target->size() < scene_.page_bytes || source.size() < scene_.page_bytes) break;
         const auto offset = target->take(dice_, scene_.page_bytes);
         if (!offset) break;

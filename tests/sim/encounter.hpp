@@ -20,9 +20,9 @@ struct part {
     slice from, to;
     std::uint64_t length = 0;
     const std::byte* expected = nullptr; ///< the source's bytes, which nobody changes
-    area* into = nullptr;                ///< its target, unless that is an object
+    stretch* into = nullptr;                ///< its target, unless that is an object
     std::uint64_t at = 0;                ///< there
-    area* out_of = nullptr;              ///< a peer's memory that it reads
+    stretch* out_of = nullptr;              ///< a peer's memory that it reads
     std::string key;                     ///< of the object that is its target
     acquaintance* with = nullptr;        ///< the other side
     std::vector<errc> doomed;            ///< it can end in one of these alone
@@ -55,13 +55,6 @@ struct deal {
     int ends = 0;
     bool orphaned = false; ///< its agent was killed: it never ends
     error_code error;
-};
-
-/// Several deals that one agent waits for all of.
-struct round {
-    std::string key;
-    std::vector<deal*> deals;
-    bool over = false;
 };
 
 /// One seed's hosts and agents, what they do with each other, and what becomes of it: the oracle is here, too. What every
@@ -101,7 +94,7 @@ private:
     bool choose_pages(deal&, resident& with);
     bool write(deal&, part&, acquaintance&, std::uint64_t length);
     bool read(deal&, part&, acquaintance&, std::uint64_t length);
-    std::optional<slice> published(deal&, part&, acquaintance&, std::size_t name, area*& found);
+    std::optional<slice> published(deal&, part&, acquaintance&, std::size_t name, stretch*& found);
     bool choose_source(deal&, part&, std::uint64_t length);
     bool choose_target(deal&, part&);
     static bool doom(part&, const slice& all);
@@ -122,7 +115,6 @@ private:
     static task<> hears(encounter&, deal&, deal::listener&, duration deadline);
     void told(deal&, deal::listener&, const notification&);
     void deaf(deal&, deal::listener&);
-    static task<> hears_all(encounter&, resident& who, round&);
     std::string describe(const deal&, const part&) const;
 
     // lives.cpp: what happens to agents.
@@ -143,7 +135,7 @@ private:
     static task<> unpublishes(encounter&, resident&, std::size_t name, duration pause);
     static task<> revokes(encounter&, resident&, std::size_t name, resident& whom);
     static task<> offers(encounter&, resident&, std::size_t name);
-    void withdrawn(area&, const resident* from = nullptr);
+    void withdrawn(stretch&, const resident* from = nullptr);
     void orphan(resident&);
 
     const meeting& scene_;
@@ -151,8 +143,6 @@ private:
     std::deque<resident> residents_;
     std::vector<resident*> present_;       ///< by number: the latest of that name
     std::deque<deal> deals_;
-    std::deque<round> rounds_;
-    std::deque<std::string> words_;        ///< what was said beside copies
     std::vector<std::function<void()>> to_do_; ///< what takes time, and so does not happen inside an event
     std::size_t to_start_ = 0, live_ = 0, pending_ = 0;
     bool closing_ = false;

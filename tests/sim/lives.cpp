@@ -110,7 +110,7 @@ void encounter::disconnect(resident& who, resident& with)
 // What is published.
 
 /// Nobody may come in there any more, or one of them may not: its owner uses it for other things.
-void encounter::withdrawn(area& a, const resident* from)
+void encounter::withdrawn(stretch& a, const resident* from)
 {
     for (deal& d : deals_)
         for (part& p : d.parts)
@@ -122,8 +122,8 @@ void encounter::withdrawn(area& a, const resident* from)
 task<> encounter::anew(encounter& self, resident& r, std::size_t name)
 {
     if (std::exchange(r.changing[name], true)) co_return;
-    area& old = r.now(name);
-    area& fresh = r.make(name);
+    stretch& old = r.now(name);
+    stretch& fresh = r.make(name);
     co_await r.enlist(fresh);
     old.withdrawing = true;
     old.reachable = false;
@@ -141,7 +141,7 @@ task<> encounter::anew(encounter& self, resident& r, std::size_t name)
 task<> encounter::unpublishes(encounter& self, resident& r, std::size_t name, duration pause)
 {
     if (std::exchange(r.changing[name], true)) co_return;
-    area& old = r.now(name);
+    stretch& old = r.now(name);
     old.withdrawing = true;
     old.reachable = false;
     const duration begun = self.world_->now();
@@ -157,7 +157,7 @@ task<> encounter::unpublishes(encounter& self, resident& r, std::size_t name, du
 /// Something is there again by that name, for those who connect from now on.
 task<> encounter::offers(encounter& self, resident& r, std::size_t name)
 {
-    area& fresh = r.make(name);
+    stretch& fresh = r.make(name);
     co_await r.enlist(fresh);
     co_await r.publish(name, fresh);
     r.have(name, fresh);
@@ -171,7 +171,7 @@ task<> encounter::renews(encounter& self, resident& who, resident& with, std::si
 {
     co_await meets(self, who, with);
     acquaintance* const a = who.known(with);
-    const area& now = with.here() ? with.now(name) : who.now(name);
+    const stretch& now = with.here() ? with.now(name) : who.now(name);
     if (!a || !with.here() || !now.reachable || now.withdrawing || with.changing[name] || self.excused(who, with)) co_return;
     try {
         const slice s = a->it.published(resident::name[name]);
@@ -185,7 +185,7 @@ task<> encounter::revokes(encounter& self, resident& r, std::size_t name, reside
 {
     if (r.changing[name]) co_return;
     r.changing[name] = true;
-    area& a = r.now(name);
+    stretch& a = r.now(name);
     a.out.insert(&whom);
     const bool known = r.known(whom) || whom.known(r);
     const duration begun = self.world_->now();
@@ -207,7 +207,7 @@ void encounter::judge_withdrawal(const resident& r, duration begun)
 void encounter::destroy(resident& r, std::size_t name)
 {
     if (resident::read_only(name) || std::exchange(r.changing[name], true)) return;
-    area& old = r.now(name);
+    stretch& old = r.now(name);
     old.withdrawing = true;
     old.reachable = false;
     old.as.reset();

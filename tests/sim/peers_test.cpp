@@ -512,6 +512,18 @@ BOOST_AUTO_TEST_CASE(who_is_revoked_does_not_ask_later)
     }(w));
 }
 
+// Nor does it learn of new keys.
+BOOST_AUTO_TEST_CASE(who_is_revoked_is_told_of_nothing_new)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        co_await v.decode.revoke("kv", "prefill");
+        co_await v.decode.publish("kv", v.pool);
+        co_await v.it.runtime().sleep(1ms);
+        BOOST_CHECK_THROW(v.to.published("kv"), system_error);
+    });
+}
+
 // Peers that go one after the other cost the rest two new keys in a row, and nothing that is under way by the first.
 BOOST_AUTO_TEST_CASE(keys_that_change_twice_wait_for_what_is_under_way)
 {

@@ -24,13 +24,13 @@ std::uint32_t sum(const bytes& b)
     return wye::detail::crc32c_finish(wye::detail::crc32c_extend(0, b.data(), b.size()), b.size());
 }
 
-bool is_source(const area& a) { return a.tier != tier::file && resident::read_only(a.name); }
+bool is_source(const stretch& a) { return a.tier != tier::file && resident::read_only(a.name); }
 
 } // namespace
 
 // Areas.
 
-std::optional<std::uint64_t> area::take(dice& d, std::uint64_t length)
+std::optional<std::uint64_t> stretch::take(dice& d, std::uint64_t length)
 {
     if (d.one_in(2))
         if (const auto used = recycle(d, length)) return used;
@@ -41,7 +41,7 @@ std::optional<std::uint64_t> area::take(dice& d, std::uint64_t length)
 }
 
 /// A place that was used before, as pages are.
-std::optional<std::uint64_t> area::recycle(dice& d, std::uint64_t length)
+std::optional<std::uint64_t> stretch::recycle(dice& d, std::uint64_t length)
 {
     if (places_.empty() || length == 0) return std::nullopt;
     auto it = places_.lower_bound(d.below(used_));
@@ -54,7 +54,7 @@ std::optional<std::uint64_t> area::recycle(dice& d, std::uint64_t length)
     return at;
 }
 
-void area::give_back(std::uint64_t at, std::uint64_t length)
+void stretch::give_back(std::uint64_t at, std::uint64_t length)
 {
     const auto it = places_.find(at);
     if (it == places_.end() || it->second.scribbled || it->second.length != length) return;
@@ -62,12 +62,12 @@ void area::give_back(std::uint64_t at, std::uint64_t length)
     std::fill_n(data(at), length, *it->second.scribbled);
 }
 
-bool area::holds(std::uint64_t from, std::uint64_t to, std::byte b) const
+bool stretch::holds(std::uint64_t from, std::uint64_t to, std::byte b) const
 {
     return std::all_of(data(from), data(to), [b](std::byte x) { return x == b; });
 }
 
-std::ptrdiff_t area::stray() const
+std::ptrdiff_t stretch::stray() const
 {
     std::uint64_t upto = 0;
     const auto differs = [&](std::uint64_t to, std::byte b) -> std::ptrdiff_t {
@@ -96,7 +96,7 @@ resident::resident(sim::world& w, sim::host h, const meeting& m, std::size_t i, 
     for (const bool source : {true, false}) {
         bytes& content = *h.file(path_ + (source ? ".in" : ".out"), true);
         content.assign(small, std::byte{0xcd});
-        area& a = areas_.emplace_back(content);
+        stretch& a = areas_.emplace_back(content);
         if (source) draw_over(content, dice_.next());
         (source ? file_source : local[2]) = &a;
     }
@@ -104,19 +104,19 @@ resident::resident(sim::world& w, sim::host h, const meeting& m, std::size_t i, 
     file_source->name = 0;
 }
 
-area& resident::make(std::size_t n)
+stretch& resident::make(std::size_t n)
 {
     // In the world that is as large as a p5 one source and one pool are, and no more.
     const bool big = p5_ && n == (index == 0 ? 1u : 3u);
     const std::size_t length = p5_ && !big ? 512_KiB : area_bytes_;
-    area& a = areas_.emplace_back(length + 64 * areas_.size(), n % 2 ? tier::vram : tier::dram);
+    stretch& a = areas_.emplace_back(length + 64 * areas_.size(), n % 2 ? tier::vram : tier::dram);
     a.name = n;
     if (read_only(n)) draw_over(a.own, dice_.next());
     sums_.push_back(read_only(n) ? sum(a.own) : 0);
     return a;
 }
 
-task<> resident::enlist(area& a)
+task<> resident::enlist(stretch& a)
 {
     const memory m{a.tier, a.own.data(), a.own.size(), a.tier == tier::vram ? static_cast<std::int32_t>(dice_.below(2)) : 0};
     for (int tries = 0; !a.as; ++tries) {
@@ -128,7 +128,7 @@ task<> resident::enlist(area& a)
     }
 }
 
-task<> resident::publish(std::size_t n, area& a)
+task<> resident::publish(std::size_t n, stretch& a)
 {
     const std::string as{name[n]};
     for (int tries = 0;; ++tries) {
@@ -143,7 +143,7 @@ task<> resident::publish(std::size_t n, area& a)
 
 task<> resident::open()
 {
-    for (area& a : areas_)
+    for (stretch& a : areas_)
         if (a.tier != tier::file) co_await enlist(a);
     for (std::size_t n = 0; n < names; ++n) {
         co_await publish(n, *now_[n]);
@@ -154,9 +154,9 @@ task<> resident::open()
     bucket_ = co_await agent->open_bucket("sim:" + path_);
 }
 
-area* resident::area_of(std::size_t n, std::uint64_t length)
+stretch* resident::area_of(std::size_t n, std::uint64_t length)
 {
-    const auto is = [&](const area& a) { return a.name == n && a.tier != tier::file && a.size() == length; };
+    const auto is = [&](const stretch& a) { return a.name == n && a.tier != tier::file && a.size() == length; };
     const auto it = std::find_if(areas_.begin(), areas_.end(), is);
     return it == areas_.end() ? nullptr : &*it;
 }
@@ -178,7 +178,7 @@ void resident::tidy()
         }
 }
 
-slice resident::at(const area& a, std::uint64_t offset, std::uint64_t length) const
+slice resident::at(const stretch& a, std::uint64_t offset, std::uint64_t length) const
 {
     if (a.tier == tier::file) return (&a == file_source ? in_ : out_).at(offset, length);
     return a.as.at(offset, length);
@@ -204,7 +204,7 @@ object resident::new_object(std::string& key)
 std::string resident::stray() const
 {
     std::size_t made = 0;
-    for (const area& a : areas_) {
+    for (const stretch& a : areas_) {
         const std::size_t i = a.name < names && &a != file_source ? made++ : 0;
         if (&a == file_source) continue;
         const bool wrong = is_source(a) ? sum(a.own) != sums_[i] : a.stray() >= 0;
@@ -221,7 +221,7 @@ void resident::close()
         a.kept.clear();
         a.it.reset();
     }
-    for (area& a : areas_) a.as.reset();
+    for (stretch& a : areas_) a.as.reset();
     in_ = {};
     out_ = {};
     bucket_ = {};

@@ -21,11 +21,11 @@ class resident;
 
 /// Memory or a file, and which places of it are in use. Its owner scribbles over a place as soon as the copy there has
 /// ended, and from then on it may not change.
-class area {
+class stretch {
 public:
-    area(std::size_t n, wye::tier t) : own(n, blank), content{&own}, tier{t} {}
-    explicit area(bytes& file) : content{&file}, tier{wye::tier::file} {}
-    area(const area&) = delete;
+    stretch(std::size_t n, wye::tier t) : own(n, blank), content{&own}, tier{t} {}
+    explicit stretch(bytes& file) : content{&file}, tier{wye::tier::file} {}
+    stretch(const stretch&) = delete;
 
     std::optional<std::uint64_t> take(dice&, std::uint64_t length);
     void give_back(std::uint64_t at, std::uint64_t length);
@@ -66,7 +66,7 @@ struct acquaintance {
     peer it;
     resident* whom = nullptr;
     std::size_t in_flight = 0;  ///< copies
-    std::deque<std::pair<slice, area*>> kept; ///< slices of earlier
+    std::deque<std::pair<slice, stretch*>> kept; ///< slices of earlier
 };
 
 /// An agent on a host: what it has published, and what it keeps to itself. It may outlive its agent, and the world.
@@ -80,19 +80,19 @@ public:
 
     task<> open();
     /// Registers memory, however often that is refused.
-    task<> enlist(area&);
-    task<> publish(std::size_t n, area&);
+    task<> enlist(stretch&);
+    task<> publish(std::size_t n, stretch&);
     /// Other memory to publish under a name.
-    area& make(std::size_t n);
-    area& now(std::size_t n) const { return *now_[n]; }
-    void have(std::size_t n, area& a) { now_[n] = &a; }
+    stretch& make(std::size_t n);
+    stretch& now(std::size_t n) const { return *now_[n]; }
+    void have(std::size_t n, stretch& a) { now_[n] = &a; }
     static bool read_only(std::size_t n) { return n < 2; }
     /// Which memory a slice of somebody's is of: all that is published by one name differs in length.
-    area* area_of(std::size_t n, std::uint64_t length);
+    stretch* area_of(std::size_t n, std::uint64_t length);
     acquaintance* known(const resident& whom);
     /// Drops handles of connections that are over.
     void tidy();
-    slice at(const area&, std::uint64_t offset, std::uint64_t length) const;
+    slice at(const stretch&, std::uint64_t offset, std::uint64_t length) const;
     object put(std::uint64_t length, const std::byte*& content);
     object new_object(std::string& key);
     std::string stray() const;
@@ -103,8 +103,8 @@ public:
     wye::agent* agent;
     bool crashed = false, left = false, slept = false; ///< slept: for longer than others put up with
     bool changing[names]{};        ///< what is published by that name
-    area* local[3]{};              ///< targets of its own: DRAM, VRAM, a file
-    area* file_source = nullptr;
+    stretch* local[3]{};              ///< targets of its own: DRAM, VRAM, a file
+    stretch* file_source = nullptr;
     std::deque<acquaintance> acquaintances;
     std::set<const resident*> connecting;
     std::size_t busy = 0;          ///< coroutines of the workload
@@ -118,8 +118,8 @@ private:
     const std::string path_; ///< of its files, and its bucket
     std::size_t area_bytes_;
     bool p5_;
-    std::deque<area> areas_;
-    area* now_[names]{};
+    std::deque<stretch> areas_;
+    stretch* now_[names]{};
     file in_, out_;
     bucket bucket_;
     std::size_t keys_ = 0;

@@ -38,8 +38,8 @@ bool encounter::arrived(const part& p) const
 /// Whether this may be what became of it.
 bool encounter::fair(const deal& d, const part& p, const error_code& e) const
 {
-    if (!e) return p.doomed.empty() && !p.barred && right(p);
-    const area* const there = p.out_of ? p.out_of : p.into;
+    if (!e) return p.doomed.empty() && (p.length == 0 || (!p.barred && right(p)));
+    const stretch* const there = p.out_of ? p.out_of : p.into;
     const bool excuse = excused(*d.by, *p.with->whom);
     if (e == asio::error::operation_aborted) return d.cancelled || d.by->left;
     if (e == errc::deadline_missed) return world_->now() >= d.due;
@@ -48,7 +48,7 @@ bool encounter::fair(const deal& d, const part& p, const error_code& e) const
         return excuse || std::any_of(d.parts.begin(), d.parts.end(), [&](const part& o) { return excused(*d.by, *o.with->whom); });
     if (e == errc::stale_epoch) return there && there->withdrawing;
     if (e == errc::withdrawn) return excuse || (there && (there->withdrawing || there->out.contains(d.by)));
-    if (e == errc::rail_lost) return scene_.may_lose_rails();
+    if (e == errc::rail_lost) return scene_.may_lose_rails() || !p.with->whom->here(); // a dead peer may look like dead rails
     if (e == errc::shut_down || e == errc::invalid_slice) return d.by->left;
     // What devices say of themselves; staging memory may be refused.
     for (const fault_kind k : {fault_kind::io_error, fault_kind::registration, fault_kind::unavailable, fault_kind::shorten})
@@ -168,6 +168,8 @@ void encounter::told(deal& d, deal::listener& l, const notification& n)
 /// It thinks the other side lost: from now on nothing of that comes in.
 void encounter::deaf(deal& d, deal::listener& l)
 {
+    const auto earlier = [&](const resident& r) { return &r != d.by && r.index == d.by->index; };
+    if (std::any_of(residents_.begin(), residents_.end(), earlier)) return; // of that name another life was lost
     l.deaf = true;
     expect(l.named && excused(*d.by, *l.who), "a wait ends for a peer that is there");
     for (part& p : d.parts)
