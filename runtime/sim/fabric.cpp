@@ -165,8 +165,9 @@ std::unique_ptr<segment> rails_driver::reach(machine& there, const slice& theirs
 
 void rails_driver::die() noexcept
 {
-    dead_ = true;
+    if (std::exchange(dead_, true)) return;
     machine_.in.endpoints.erase(id_);
+    for (const auto& [id, l] : loans_) let_go(l); // others may have its place
 }
 
 void rails_driver::bury() noexcept

@@ -55,6 +55,13 @@ void rails_driver::inspect(const chunk& c)
         if (s->of->base && !enlisted_.contains(s->of)) complain("memory that it was not told of");
 }
 
+/// Its place in the queue, which agents of a host share.
+void rails_driver::let_go(const loan& l) noexcept
+{
+    --nic_.self.held;
+    --nic_.rails[l.rail].held;
+}
+
 bool rails_driver::refuses(const rail& r) noexcept
 {
     universe& u = machine_.in;
@@ -107,8 +114,10 @@ bool rails_driver::submit(chunk& c) noexcept
     if (!dead_ && refuses(r)) return false;
     tempt(c.rail);
     unflushed_ = true;
-    ++r.held;
-    nic_.self.most_held = std::max(nic_.self.most_held, ++nic_.self.held);
+    if (!dead_) {
+        ++r.held;
+        nic_.self.most_held = std::max(nic_.self.most_held, ++nic_.self.held);
+    }
     if (u.seen_by) u.seen_by->submitted("nic", c);
     u.note({1, ns(u.now()), c.rail, c.from.offset, c.to.offset, c.from.length});
     const std::uint64_t id = ++last_id_;
@@ -252,8 +261,7 @@ std::size_t rails_driver::poll(turn t) noexcept
             return n; // answers come after all of it
         }
         const loan l = loans_.extract(over[n]).mapped();
-        --nic_.self.held;
-        --nic_.rails[l.rail].held;
+        if (!dead_) let_go(l);
         universe& u = machine_.in;
         const std::size_t moved = l.error ? 0 : l.bytes;
         if (u.seen_by) u.seen_by->ended("nic", *l.c, l.error, moved);

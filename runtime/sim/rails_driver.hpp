@@ -109,6 +109,7 @@ private:
     void inspect(const chunk&);
     void tempt(std::uint32_t rail);
     bool refuses(const rail&) noexcept;
+    void let_go(const loan&) noexcept;
     time_point book(rail&, chunk&, double speed);
     void on_rail(const loan&, time_point, std::function<void()>);
     void land(std::uint64_t id);
