@@ -173,7 +173,7 @@ private:
     std::uint64_t patience_of(const lane&) const noexcept;
     void reroute(piece&) noexcept;
     void evacuate(lane&) noexcept;
-    void send_again(piece&) noexcept;
+    void send_again(piece&, bool probes = false) noexcept;
     void forget(piece&) noexcept;
     void spare_posting(piece&) noexcept;
     bool outlived(lane&, piece&, error_code&) noexcept;
@@ -187,6 +187,7 @@ private:
     void look_at(lane&, std::uint64_t now) noexcept;
     void look_by(port&, std::uint64_t at) noexcept;
     bool parked(leg&) noexcept;
+    bool parked(line&, piece&) noexcept;
     void stick(lane&, piece&) noexcept;
     void unstick(lane&) noexcept;
     void look(port&) noexcept;

@@ -103,7 +103,7 @@ void engine::evacuate(lane& l) noexcept
 }
 
 /// The same bytes once more, over another rail.
-void engine::send_again(piece& p) noexcept
+void engine::send_again(piece& p, bool probes) noexcept
 {
     if (p.op->stopping || p.of->failed || p.landed_elsewhere) return;
     piece& again = *make_piece(*p.op, *p.of);
@@ -114,6 +114,7 @@ void engine::send_again(piece& p) noexcept
     again.summed = p.summed;
     again.crc = p.crc;
     again.buffer = p.buffer;
+    again.probes = probes;
     again.sibling = p.sibling ? p.sibling : &p;
     p.sibling = &again;
     line_of(p).wait_first(again, priority_of(p));
@@ -252,6 +253,16 @@ bool engine::parked(leg& g) noexcept
     return true;
 }
 
+/// So does a piece, but for those that find out whether it is silent still.
+bool engine::parked(line& w, piece& p) noexcept
+{
+    if (p.stage == stage::session) return false;
+    const link* const v = via(*p.of);
+    if (!v || !v->quiet || std::exchange(p.probes, false)) return false;
+    w.parked.push(p);
+    return true;
+}
+
 /// Overdue, and its peer has been silent since on every rail: that is not this rail's fault. It leaves the window, and is
 /// tried once more elsewhere, in case it is.
 void engine::stick(lane& l, piece& p) noexcept
@@ -261,10 +272,12 @@ void engine::stick(lane& l, piece& p) noexcept
     p.at = &l;
     p.stuck = true;
     l.stuck.push_back(p);
-    via(*p.of)->quiet = true;
+    link& v = *via(*p.of);
+    v.quiet = true;
+    peers_.poke(v);
     if (p.sibling) return;
     p.ghost = true;
-    send_again(p);
+    send_again(p, true);
 }
 
 /// Whose peer has been heard again should come now; else it is the rail that is to blame.
@@ -288,8 +301,18 @@ void engine::heard(link& v, std::uint64_t now) noexcept
         v.parked.pop_front();
         queue(g);
     }
-    for (auto& d : ports_)
-        if (d->watched) look_by(*d, d->now);
+    for (auto& d : ports_) {
+        if (!d->watched) continue;
+        for (auto& w : d->lines) {
+            fifo<piece> others;
+            while (piece* const p = w->parked.pop()) {
+                if (via(*p->of) == &v) w->wait(*p, priority_of(*p));
+                else others.push(*p);
+            }
+            w->parked = others;
+        }
+        look_by(*d, d->now);
+    }
 }
 
 /// What is overdue is sent again.

@@ -157,6 +157,7 @@ struct piece final : chunk, hook {
     // Where rails may be lost (failover.cpp). The hook is for the lane's order.
     bool ghost = false;            ///< overdue, and sent again
     bool landed_elsewhere = false; ///< another of its ring did
+    bool probes = false;           ///< goes though its peer is silent
     piece* sibling = nullptr;      ///< the next of the ring that carries the same bytes; null when alone
     bool stuck = false;            ///< overdue because its peer is silent: it is in no window any more
     std::uint64_t due = 0;         ///< when it is missed, in nanoseconds of its port's time

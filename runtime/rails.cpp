@@ -204,6 +204,7 @@ bool engine::carry(const match& m) noexcept
             spare_posting(*made);
             return true;
         }
+        if (parked(w, *made)) return false;
         made->rail = l.rail;
         admit(w, l, *made);
         took(l, *made);

@@ -94,6 +94,7 @@ struct line {
     std::uint64_t burst = 0;             ///< bytes since it last let other lines go first
     fifo<piece> ready[priority_count];   ///< second hops and sessions
     list<leg> legs[priority_count];      ///< operations to cut from
+    fifo<piece> parked;                  ///< what peers are to get that are silent
 
     /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a
     /// bit that is set is a hint, and one that is not is a fact.

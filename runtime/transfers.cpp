@@ -341,8 +341,10 @@ void engine::sweep(operation& op) noexcept
             l.refused = false; // what was refused may be gone, and then no reap will come
             if (room(l, urgent)) d->full.set(l.rail, false);
         }
-        for (auto& w : d->lines)
+        for (auto& w : d->lines) {
             for (auto& queue : w->ready) from(queue);
+            from(w->parked);
+        }
     }
     from(summing_);
 }

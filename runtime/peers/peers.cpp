@@ -392,9 +392,15 @@ void peers::tick(link& l)
     }
     const std::uint64_t tick_ns = std::max<std::uint64_t>(1, ns(options_.lost_after) / ticks);
     if (++l.silent > ticks + l.longest_gap / tick_ns) return lose(l, errc::peer_lost);
+    poke(l);
+}
+
+void peers::poke(link& l)
+{
+    if (l.their_token == 0 || l.number == 0 || l.severing) return;
     wire::bytes ping;
     wire::begin_frame(ping, l.talk.header(l.their_token, 0, true));
-    l.by->send(l.number, l.silent, ping);
+    l.by->send(l.number, l.said++, ping);
 }
 
 /// The timer: everything that is due by now.

@@ -52,6 +52,7 @@ public:
     // Connections (handshake.cpp, peers.cpp).
     task<peer> connect(wire::bytes metadata);
     void let_go(link&) noexcept; ///< a handle
+    void poke(link&); ///< asks for a sign of life, each time over another rail
     /// To this peer, told when it has it.
     void notify(link&, wire::notify, stream::told);
     void notify(std::uint64_t token, wire::notify, stream::told); ///< to the link that has it, if it is still there

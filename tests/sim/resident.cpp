@@ -3,26 +3,13 @@
 
 #include <algorithm>
 
-#include <crc32c.hpp>
+#include "content.hpp"
 
 namespace wye::sweep {
 
 namespace {
 
 constexpr int most_tries = 1000; // to do what is refused for want of memory now and then
-
-void draw_over(bytes& b, std::uint64_t seed)
-{
-    for (std::size_t i = 0; i < b.size(); ++i) {
-        if (i % 8 == 0) seed = seed * 6364136223846793005 + 1442695040888963407;
-        b[i] = static_cast<std::byte>(seed >> (24 + i % 8 * 5));
-    }
-}
-
-std::uint32_t sum(const bytes& b)
-{
-    return wye::detail::crc32c_finish(wye::detail::crc32c_extend(0, b.data(), b.size()), b.size());
-}
 
 bool is_source(const stretch& a) { return a.tier != tier::file && resident::read_only(a.name); }
 
@@ -64,15 +51,15 @@ void stretch::give_back(std::uint64_t at, std::uint64_t length)
 
 bool stretch::holds(std::uint64_t from, std::uint64_t to, std::byte b) const
 {
-    return std::all_of(data(from), data(to), [b](std::byte x) { return x == b; });
+    return first_other({data(from), data(to)}, b) == to - from;
 }
 
 std::ptrdiff_t stretch::stray() const
 {
     std::uint64_t upto = 0;
     const auto differs = [&](std::uint64_t to, std::byte b) -> std::ptrdiff_t {
-        const auto it = std::find_if(data(upto), data(to), [b](std::byte x) { return x != b; });
-        return it == data(to) ? -1 : it - data(0);
+        const std::size_t n = first_other({data(upto), data(to)}, b);
+        return n == to - upto ? -1 : static_cast<std::ptrdiff_t>(upto + n);
     };
     for (const auto& [at, p] : places_) {
         if (const auto s = differs(at, blank); s >= 0) return s;
@@ -112,7 +99,7 @@ stretch& resident::make(std::size_t n)
     stretch& a = areas_.emplace_back(length + 64 * areas_.size(), n % 2 ? tier::vram : tier::dram);
     a.name = n;
     if (read_only(n)) draw_over(a.own, dice_.next());
-    sums_.push_back(read_only(n) ? sum(a.own) : 0);
+    sums_.push_back(read_only(n) ? checksum(a.own) : 0);
     return a;
 }
 
@@ -207,7 +194,7 @@ std::string resident::stray() const
     for (const stretch& a : areas_) {
         const std::size_t i = a.name < names && &a != file_source ? made++ : 0;
         if (&a == file_source) continue;
-        const bool wrong = is_source(a) ? sum(a.own) != sums_[i] : a.stray() >= 0;
+        const bool wrong = is_source(a) ? checksum(a.own) != sums_[i] : a.stray() >= 0;
         if (!wrong) continue;
         const std::string what = a.name < names ? std::string{name[a.name]} : "what it keeps";
         return "stray bytes at " + called + ", " + what + (is_source(a) ? "" : " at " + std::to_string(a.stray()));

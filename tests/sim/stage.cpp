@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include <crc32c.hpp>
+#include "content.hpp"
 
 namespace wye::sweep {
 
@@ -15,16 +15,8 @@ constexpr auto between_tries = std::chrono::microseconds{10};
 bytes pattern(std::size_t n, std::uint64_t seed)
 {
     bytes v(n);
-    for (std::size_t i = 0; i < n; ++i) {
-        if (i % 8 == 0) seed = seed * 6364136223846793005 + 1442695040888963407;
-        v[i] = static_cast<std::byte>(seed >> (24 + i % 8 * 5));
-    }
+    draw_over(v, seed);
     return v;
-}
-
-std::uint32_t crc(const bytes& b)
-{
-    return wye::detail::crc32c_finish(wye::detail::crc32c_extend(0, b.data(), b.size()), b.size());
 }
 
 } // namespace
@@ -136,7 +128,7 @@ void tenant::new_object(plan& p, bool verify)
 {
     const std::string key = "source/" + std::to_string(++keys_);
     p.expected = pattern(p.length, dice_.next());
-    sim::stored_object o{p.expected, crc(p.expected), true};
+    sim::stored_object o{p.expected, checksum(p.expected), true};
     if (verify && p.length != 0 && dice_.one_in(4)) o.data[dice_.below(p.length)] ^= std::byte{1}, p.doomed = errc::corrupt;
     if (verify && p.length != 0 && dice_.one_in(6)) o.has_checksum = false, p.doomed = errc::unverified;
     p.from = names.emplace_back(bucket_.object(key));
@@ -173,7 +165,7 @@ bool tenant::choose_target(plan& p, bool verify)
         p.length = p.expected.size();
         p.doomed.reset();
         if (verify && p.length != 0 && !source->has_checksum) p.doomed = errc::unverified;
-        else if (verify && !p.rotten && p.length != 0 && source->checksum != crc(source->data)) p.doomed = errc::corrupt;
+        else if (verify && !p.rotten && p.length != 0 && source->checksum != checksum(source->data)) p.doomed = errc::corrupt;
     }
     if (dice_.one_in(2)) world_.put(p.key, {bytes(77, std::byte{3}), 0, false});
     p.before = world_.object(p.key);
@@ -217,9 +209,10 @@ void tenant::ended(const plan& p, bool well, bool verify)
 std::string tenant::strays() const
 {
     for (const area& a : area_) {
-        const auto [seen, known] = std::mismatch(a.content->begin(), a.content->end(), a.shadow.begin(), a.shadow.end());
-        if (seen != a.content->end() || known != a.shadow.end())
-            return "stray bytes in " + std::string{name_of(a.tier)} + " at " + std::to_string(seen - a.content->begin());
+        const bool same_size = a.content->size() == a.shadow.size();
+        const std::size_t at = same_size ? first_difference(*a.content, a.shadow) : std::min(a.content->size(), a.shadow.size());
+        if (!same_size || at != a.shadow.size())
+            return "stray bytes in " + std::string{name_of(a.tier)} + " at " + std::to_string(at);
     }
     return {};
 }
