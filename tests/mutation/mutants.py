@@ -167,16 +167,27 @@ def places(path, text, taken):
                 yield Mutant(what, path, number, line, after)
 
 
-def draw(sources, count, seed, skipped=()):
-    """So many of all, never two in a line. `sources`: path -> (text, lines taken); `skipped`: (path, line, what)."""
-    found = [m for path, (text, taken) in sorted(sources.items()) for m in places(path, text, taken)]
+def everywhere(sources):
+    """`sources`: path -> (text, lines taken)."""
+    return [m for path, (text, taken) in sorted(sources.items()) for m in places(path, text, taken)]
+
+
+def draw(sources, seed):
+    """All, in an order that the seed decides, one for each line."""
+    found, lines = everywhere(sources), {}
     random.Random(seed).shuffle(found)
-    drawn, lines = [], set()
     for m in found:
-        if (m.path, m.line) in lines or (m.path, m.line, m.what) in skipped:
-            continue
-        lines.add((m.path, m.line))
-        drawn.append(m)
-        if len(drawn) == count:
-            break
-    return drawn, len(found)
+        lines.setdefault((m.path, m.line), m)
+    return list(lines.values())
+
+
+def like(sources, wanted):
+    """What is nearest to each of (path, line, what, code): lines may have moved since."""
+    found = everywhere(sources)
+    drawn = {}
+    for path, line, what, code in wanted:
+        alike = [m for m in found if (m.path, m.what, m.before.strip()) == (path, what, code)]
+        if alike:
+            m = min(alike, key=lambda m: abs(m.line - line))
+            drawn[m.path, m.line] = m
+    return list(drawn.values())
