@@ -38,6 +38,13 @@ bool leave_ring(piece& p) noexcept
     return true;
 }
 
+bool waits_in(const fifo<piece>& queue, const piece& p) noexcept
+{
+    for (const piece* q = queue.front(); q; q = static_cast<const piece*>(q->next))
+        if (q == &p) return true;
+    return false;
+}
+
 void tell_ring(piece& p) noexcept
 {
     for (piece* s = p.sibling; s && s != &p; s = s->sibling) s->landed_elsewhere = true;
@@ -294,7 +301,8 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
         piece& p = *at++;
         if (p.due > now) break;
         if (p.stage == stage::sum_before || p.stage == stage::session) continue;
-        if (const link* const v = via(*p.of); v && v->latest < p.since && !p.stuck) {
+        // What the driver has not even taken is nobody's silence.
+        if (const link* const v = via(*p.of); v && v->latest < p.since && !p.stuck && !waits_in(l.resumed, p)) {
             stick(l, p);
             continue;
         }

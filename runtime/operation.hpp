@@ -80,7 +80,7 @@ struct check {
 
 /// What is told when an operation is over, and to whom.
 struct note : wire::notify {
-    std::vector<link*> to; ///< peers that have part in it
+    std::vector<std::uint64_t> to; ///< peers that have part in it: tokens of links, which may go meanwhile
 };
 
 /// The extents of an operation that queue together for one driver.

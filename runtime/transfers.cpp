@@ -273,6 +273,7 @@ void engine::begin(operation& op) noexcept
     ++begun_;
     operations_.push_back(op);
     op.left = op.count;
+    if (op.notify) address(op);
     check_all(op);
     if (op.error && !op.status) { // nothing has moved, and nothing will
         op.stopping = true;
@@ -409,7 +410,6 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
     op.hook::unlink();
     for (std::uint32_t i = 0; i < op.leg_count; ++i) leave_queue(op.legs[i]);
     if (op.armed()) loop_.timers().remove(op);
-    if (op.notify) address(op);
     if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(loop_.stamp() - op.began)});
     if (op.alike && !op.error.failed()) let_go_alike(op);
     else let_go(op);
@@ -427,13 +427,13 @@ void engine::conclude(operation& op) noexcept
     op.complete();
 }
 
-/// Finds out whom to tell, while its segments are there.
+/// Finds out whom to tell, while its segments are there: those of an extent that cannot begin are not held.
 [[gnu::noinline]] void engine::address(operation& op) noexcept
 {
-    std::vector<link*>& to = op.notify->to;
+    std::vector<std::uint64_t>& to = op.notify->to;
     for (std::uint32_t i = 0; i < op.count; ++i)
         for (const segment* s : {op.extents[i].from, op.extents[i].to})
-            if (s && s->via && std::find(to.begin(), to.end(), s->via) == to.end()) to.push_back(s->via);
+            if (s && s->via && std::find(to.begin(), to.end(), s->via->token) == to.end()) to.push_back(s->via->token);
 }
 
 /// Tells the peers that have part in it, and waits until they know; here, if there is none.
@@ -448,7 +448,7 @@ void engine::conclude(operation& op) noexcept
     }
     ++telling_;
     op.left = static_cast<std::uint32_t>(n->to.size());
-    for (link* const l : n->to) peers_.notify(*l, *n, [this, &op](bool arrived) { told(op, arrived); });
+    for (const std::uint64_t token : n->to) peers_.notify(token, *n, [this, &op](bool arrived) { told(op, arrived); });
     loop_.nudge();
     return true;
 }
@@ -465,8 +465,9 @@ void engine::told(operation& op, bool arrived) noexcept
 void engine::abandon(const link& l) noexcept
 {
     const auto touches = [&](const operation& op) {
-        return std::any_of(op.extents, op.extents + op.count,
-                           [&](const extent& x) { return (x.from && x.from->via == &l) || (x.to && x.to->via == &l); });
+        return std::any_of(op.extents, op.extents + op.count, [&](const extent& x) {
+            return x.at != phase::over && (x.from->via == &l || x.to->via == &l);
+        });
     };
     // Stopping one may finish it, and so unlink it.
     for (auto at = operations_.begin(); at != operations_.end();) {

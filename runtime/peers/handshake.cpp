@@ -5,7 +5,7 @@
 
 #include <boost/asio/error.hpp>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 #include "peers.hpp"
 
 namespace wye::detail {
@@ -60,7 +60,7 @@ task<peer> peers::connect(wire::bytes blob)
         l->unsettled = 1; // until it is open
         admit(*l, way(*by)->address);
     } else {
-        offer(*l, std::move(them->published));
+        ask(*l, them->published);
     }
     peer handle{*l}; // which may outlive this
     if (l->unsettled != 0 || l->state != link_state::open) {

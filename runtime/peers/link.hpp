@@ -9,8 +9,8 @@
 
 #include <wye/fabric.hpp>
 
-#include "../eventual.hpp"
-#include "../operation.hpp"
+#include "eventual.hpp"
+#include "operation.hpp"
 #include "proof.hpp"
 #include "stream.hpp"
 
@@ -87,6 +87,7 @@ struct link {
     error_code why;             ///< lost
 
     std::map<std::string, reached, std::less<>> theirs;
+    std::map<std::string, wire::publication, std::less<>> asked; ///< of new metadata, until the peer says how it is
     std::map<std::string, held, std::less<>> ours;
     std::vector<drain> drains;
 

@@ -7,7 +7,7 @@
 
 #include <boost/asio/error.hpp>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 
 namespace wye {
 
@@ -108,6 +108,15 @@ bool peers::anybody_open(const std::string& name) const noexcept
 {
     return std::any_of(links_.begin(), links_.end(), [&](const auto& l) {
         return l.second->state == link_state::open && l.second->name == name;
+    });
+}
+
+/// Two agents that connect to each other at once have two connections: what comes by the other one may still come.
+bool peers::other_way(const link& l) const noexcept
+{
+    return std::any_of(links_.begin(), links_.end(), [&](const auto& it) {
+        const link& o = *it.second;
+        return &o != &l && o.life == l.life && (o.state == link_state::open || o.state == link_state::lost);
     });
 }
 
@@ -220,7 +229,7 @@ void peers::take(link& l, const wire::record& r)
         void operator()(const wire::welcome&) const { us.welcome(l); }
         void operator()(const wire::refusal& f) const { us.refused(l, f); }
         void operator()(const wire::interest& i) const { us.interested(l, i); }
-        void operator()(const wire::current& c) const { us.settled(l, c.name); }
+        void operator()(const wire::current& c) const { us.current(l, c); }
         void operator()(const wire::update& u) const { us.update(l, u.now); }
         void operator()(const wire::drained& d) const { us.drained(l, d); }
         void operator()(const wire::notify& n) const
@@ -240,6 +249,13 @@ void peers::notify(link& l, wire::notify n, stream::told t)
 {
     if (l.state != link_state::open) return t(false);
     say(l, n, std::move(t));
+}
+
+void peers::notify(std::uint64_t token, wire::notify n, stream::told t)
+{
+    link* const l = find(token);
+    if (!l) return t(false);
+    notify(*l, std::move(n), std::move(t));
 }
 
 task<> peers::notify(link& l, std::string key, std::vector<std::byte> payload)
@@ -269,16 +285,25 @@ void peers::part(link& l) noexcept
     l.state = link_state::parting;
     l.free_at = now() + ns(options_.lost_after);
     strand(l);
+    for (auto& [name, r] : l.theirs) { // should the other side come back to it, we know nothing
+        if (r.now) r.before.push_back(std::move(r.now));
+        r.epoch = r.edition = 0;
+    }
     leaves(l, false);
-    ending_.push_back(&l);
+    ends(l);
     wake_at(l.free_at);
+}
+
+/// It is looked after until it has gone, or is in use again.
+void peers::ends(link& l)
+{
+    if (std::find(ending_.begin(), ending_.end(), &l) == ending_.end()) ending_.push_back(&l);
 }
 
 /// The peer cannot be reached any more, or may not.
 void peers::lose(link& l, error_code why)
 {
     if (l.state == link_state::lost || l.state == link_state::over) return;
-    const bool ends_already = l.state == link_state::parting;
     l.state = link_state::lost;
     l.why = why;
     l.say_again = 0;
@@ -288,7 +313,7 @@ void peers::lose(link& l, error_code why)
     for (const auto& w : std::exchange(l.waiting, {})) w->set(why);
     leaves(l, true);
     sever(l);
-    if (!ends_already) ending_.push_back(&l);
+    ends(l);
 }
 
 void peers::sever(link& l)
@@ -315,9 +340,11 @@ std::size_t peers::free_ended() noexcept
         }
         if (l.state == link_state::lost && l.severed && l.closing == 0) {
             l.state = link_state::over;
-            engine_.notes().lose(l.name);
-            if (anybody_open(l.name)) engine_.notes().find(l.name); // in another life
             ++n;
+            if (!other_way(l)) {
+                engine_.notes().lose(l.name);
+                if (anybody_open(l.name)) engine_.notes().find(l.name); // in another life
+            }
         }
         if (l.state != link_state::over || !l.severed || l.dirty || l.handles != 0 || l.in_use()) {
             ++i;

@@ -54,6 +54,7 @@ public:
     void let_go(link&) noexcept; ///< a handle
     /// To this peer, told when it has it.
     void notify(link&, wire::notify, stream::told);
+    void notify(std::uint64_t token, wire::notify, stream::told); ///< to the link that has it, if it is still there
     task<> notify(link&, std::string key, std::vector<std::byte> payload);
 
     std::uint64_t garbage() const noexcept { return garbage_; } ///< messages that made no sense
@@ -89,6 +90,7 @@ private:
     link& add_link(fabric&);
     link* find(std::uint64_t token) const noexcept;
     bool anybody_open(const std::string& name) const noexcept;
+    bool other_way(const link&) const noexcept;
     void mark(link&) noexcept;
     void say(link&, const wire::record&, stream::told = {});
     void say_apart(link&, std::uint64_t token, const wire::record&);
@@ -96,6 +98,7 @@ private:
     static bool may_say(const link&, const std::optional<wire::record>& first) noexcept;
     void take(link&, const wire::record&);
     void part(link&) noexcept;
+    void ends(link&);
     void lose(link&, error_code);
     void sever(link&);
     std::size_t free_ended() noexcept;
@@ -122,6 +125,8 @@ private:
 
     // reached.cpp
     void offer(link&, std::vector<wire::publication>);
+    void ask(link&, const std::vector<wire::publication>&);
+    void current(link&, const wire::current&);
     std::unique_ptr<segment> import(link&, const wire::publication&);
     void update(link&, const wire::publication&);
     void change(link&, reached&, const wire::publication&);

@@ -3,7 +3,7 @@
 // way by them, or has had long enough to see to it.
 #include <algorithm>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 #include "peers.hpp"
 
 namespace wye::detail {
@@ -72,8 +72,9 @@ task<> peers::revoke(std::string name, std::string peer)
     published& p = it->second;
     retired wait{name, p.epoch, ++p.edition, p.what, {}, {}, 0, {}};
     for (const auto& [token, l] : links_) {
-        if (l->name != peer || l->state != link_state::open || !l->ours.contains(name)) continue;
-        p.barred.push_back(l->life);
+        if (l->name != peer || l->state == link_state::lost || l->state == link_state::over) continue;
+        p.barred.push_back(l->life); // also one that has not asked for it yet
+        if (l->state != link_state::open || !l->ours.contains(name)) continue;
         wait.waiting.push_back(l.get());
         say(*l, wire::update{{name, p.what->tier, p.access, p.what->device, 0, p.epoch, p.edition, {}}});
     }

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "../engine.hpp"
+#include "engine.hpp"
 #include "peers.hpp"
 
 namespace wye {
@@ -73,23 +73,40 @@ const wire::grant* key_of(const link& l, const wire::publication& p) noexcept
 
 } // namespace
 
-/// What metadata said. Each name counts as known once the peer has said how it is now.
+/// What metadata said, on a connection that has just been made. Each name counts as known once the peer has said how it is.
 void peers::offer(link& l, std::vector<wire::publication> all)
 {
-    for (wire::publication& p : all) {
-        const auto it = l.theirs.find(p.name);
+    for (const wire::publication& p : all) {
+        std::unique_ptr<segment> s = import(l, p);
+        if (!s) continue;
+        say(l, wire::interest{p.name, p.epoch, p.edition});
+        ++l.unsettled;
+        l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
+    }
+}
+
+/// On one that is there, it is only asked for: the peer may have given it up, and its keys are for those whom it knows.
+void peers::ask(link& l, const std::vector<wire::publication>& all)
+{
+    for (const wire::publication& p : all) {
+        reached& r = l.theirs[p.name];
         // Of changes we are told, but not of what is there again after it was withdrawn, which may be yet to be heard.
-        if (it != l.theirs.end() && !it->second.older_than(p)) continue;
-        if (it != l.theirs.end()) {
-            change(l, it->second, p);
-        } else {
-            std::unique_ptr<segment> s = import(l, p);
-            if (!s) continue;
-            l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
-        }
+        if (!r.older_than(p) || !key_of(l, p) || !l.asked.emplace(p.name, p).second) continue;
         say(l, wire::interest{p.name, p.epoch, p.edition});
         ++l.unsettled;
     }
+}
+
+/// It is as the metadata said.
+void peers::current(link& l, const wire::current& c)
+{
+    const auto a = l.asked.find(c.name);
+    if (a != l.asked.end()) {
+        reached& r = l.theirs[c.name];
+        if (r.older_than(a->second)) change(l, r, a->second);
+        l.asked.erase(a);
+    }
+    settled(l, c.name);
 }
 
 /// Null when it has no key for us, or one that makes no sense.
@@ -112,7 +129,12 @@ void peers::update(link& l, const wire::publication& p)
 {
     const auto it = l.theirs.find(p.name);
     if (it == l.theirs.end() || l.state != link_state::open) return;
-    settled(l, p.name);
+    const auto a = l.asked.find(p.name);
+    const bool overtaken = a != l.asked.end() && reached{nullptr, p.epoch, p.edition, {}}.older_than(a->second);
+    if (!overtaken) { // else the answer is yet to come
+        if (a != l.asked.end()) l.asked.erase(a);
+        settled(l, p.name);
+    }
     if (it->second.older_than(p)) change(l, it->second, p); // else it was overtaken
 }
 
@@ -152,7 +174,9 @@ std::size_t peers::see_drains(link& l)
     };
     std::size_t n = 0;
     for (auto d = l.drains.begin(); d != l.drains.end();) {
-        if (!over(*d)) {
+        // What is said of one goes for all before it.
+        const auto same = [&](const drain& earlier) { return earlier.name == d->name; };
+        if (!over(*d) || std::any_of(l.drains.begin(), d, same)) {
             ++d;
             continue;
         }

@@ -120,11 +120,10 @@ agent& world::spawn(std::string name, host on, agent_options o)
 
 void world::end(agent& a)
 {
-    auto& all = universe_->parties;
-    const auto gone = std::find_if(all.begin(), all.end(), [&](const auto& p) { return &*p->it == &a; });
-    (*gone)->it.reset();
+    detail::party& gone = universe_->party_of(a);
+    gone.it.reset();
     settle(); // whoever waits is told, which takes the runtime
-    all.erase(gone);
+    std::erase_if(universe_->parties, [&](const auto& p) { return p.get() == &gone; }); // others may have come meanwhile
 }
 
 void world::inject(fault f)

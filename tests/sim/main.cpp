@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sweeps seeds: sim_test [--seeds N] [--first S] [--shard I/N] [--faults LIST] [--verbose]
+// Sweeps seeds: sim_test [--seeds N] [--first S] [--shard I/N] [--faults LIST] [--within | --between] [--verbose]
 //
 // Each shard is a process of its own, so that a seed that crashes or spins is found out, too. The first seed that
 // fails is named with the fewest faults that still make it fail, and the command that replays it.
@@ -31,7 +31,7 @@ using namespace wye::sweep;
 
 namespace {
 
-constexpr unsigned patience = 10;            // seconds of processor time for one seed
+constexpr unsigned patience = 60;            // seconds of processor time for one seed
 constexpr std::uint64_t twice_every = 16;    // seeds that are run again, to see that they are the same
 
 struct settings {
@@ -39,6 +39,7 @@ struct settings {
     std::string faults = "all";
     bool verbose = false;
     bool shrink = true;
+    bool within = true, between = true; ///< which of a seed's worlds
 };
 
 /// What a child tells, however it ends.
@@ -46,12 +47,13 @@ struct report {
     std::uint64_t seed;
     char failure[400];
     std::uint64_t seeds, operations, succeeded, cancelled, missed, failed, bytes, events;
+    std::uint64_t memory, most_memory; ///< KiB, of each seed's most
     double virtual_seconds, processor_seconds;
 };
 
 [[noreturn]] void usage()
 {
-    std::fprintf(stderr, "sim_test [--seeds N] [--first S] [--shard I/N] [--faults all|none|0,2,...] [--verbose] [--no-shrink]\n");
+    std::fprintf(stderr, "sim_test [--seeds N] [--first S] [--shard I/N] [--faults all|none|0,2,...] [--within | --between] [--verbose] [--no-shrink]\n");
     std::exit(2);
 }
 
@@ -70,6 +72,8 @@ settings parse(int argc, char** argv)
         const std::string_view name = argv[i];
         if (name == "--verbose") s.verbose = true;
         else if (name == "--no-shrink") s.shrink = false;
+        else if (name == "--within") s.between = false;
+        else if (name == "--between") s.within = false;
         else if (++i == argc) usage();
         else if (name == "--seeds") s.seeds = number(argv[i]);
         else if (name == "--first") s.first = number(argv[i]);
@@ -86,16 +90,27 @@ settings parse(int argc, char** argv)
     return s;
 }
 
-/// Only these faults of the scenario: "all", "none", or numbers.
-scenario staged(std::uint64_t seed, const std::string& faults)
+/// A seed's two worlds: one host, and several.
+struct worlds {
+    scenario within;
+    meeting between;
+    explicit worlds(std::uint64_t seed) : within{seed}, between{seed} {}
+    std::size_t faults() const { return within.faults.size() + between.mishaps.size(); }
+    std::string describe() const { return within.describe() + between.describe(); }
+};
+
+/// Only these faults of the first world, and of the second, whose numbers go on: "all", "none", or numbers.
+worlds staged(std::uint64_t seed, const std::string& faults)
 {
-    scenario s{seed};
-    if (faults == "all") return s;
-    const auto all = std::move(s.faults);
-    s.faults.clear();
-    for (std::size_t i = 0; i < all.size(); ++i)
-        if ((',' + faults + ',').find(',' + std::to_string(i) + ',') != std::string::npos) s.faults.push_back(all[i]);
-    return s;
+    worlds w{seed};
+    if (faults == "all") return w;
+    std::size_t number = 0;
+    const auto left_out = [&](const auto&) {
+        return (',' + faults + ',').find(',' + std::to_string(number++) + ',') == std::string::npos;
+    };
+    std::erase_if(w.within.faults, left_out);
+    std::erase_if(w.between.mishaps, left_out);
+    return w;
 }
 
 double processor_seconds()
@@ -113,14 +128,12 @@ void wind_up()
     ::setitimer(ITIMER_PROF, &t, nullptr);
 }
 
-void try_one(const settings& s, std::uint64_t seed, report& r)
+/// One of a seed's worlds.
+template <class World>
+void try_world(const settings& s, const World& scene, report& r)
 {
-    wind_up();
-    r.seed = seed;
-    const scenario scene = staged(seed, s.faults);
-    if (s.verbose) std::printf("%s", scene.describe().c_str());
     verdict v = play(scene);
-    if (v.failure.empty() && seed % twice_every == 0 && play(scene).digest != v.digest) v.failure = "two runs of it differ";
+    if (v.failure.empty() && scene.seed % twice_every == 0 && play(scene).digest != v.digest) v.failure = "two runs of it differ";
     r.operations += v.operations;
     r.succeeded += v.succeeded;
     r.cancelled += v.cancelled;
@@ -129,11 +142,47 @@ void try_one(const settings& s, std::uint64_t seed, report& r)
     r.bytes += v.bytes;
     r.events += v.events;
     r.virtual_seconds += std::chrono::duration<double>(v.took).count();
-    ++r.seeds;
     if (s.verbose) std::printf("  %zu operations, %llu events, %.3f s, digest %016llx\n", v.operations,
                                static_cast<unsigned long long>(v.events), std::chrono::duration<double>(v.took).count(),
                                static_cast<unsigned long long>(v.digest));
     std::strncpy(r.failure, v.failure.c_str(), sizeof r.failure - 1);
+}
+
+/// From now on the kernel counts anew how much was in memory at most.
+void forget_memory()
+{
+    if (std::FILE* const f = std::fopen("/proc/self/clear_refs", "w")) {
+        std::fputs("5", f);
+        std::fclose(f);
+    }
+}
+
+/// In KiB.
+std::uint64_t most_memory()
+{
+    std::FILE* const f = std::fopen("/proc/self/status", "r");
+    if (!f) return 0;
+    char line[128];
+    unsigned long long kib = 0;
+    while (std::fgets(line, sizeof line, f))
+        if (std::sscanf(line, "VmHWM: %llu kB", &kib) == 1) break;
+    std::fclose(f);
+    return kib;
+}
+
+void try_one(const settings& s, std::uint64_t seed, report& r)
+{
+    wind_up();
+    forget_memory();
+    r.seed = seed;
+    const worlds w = staged(seed, s.faults);
+    if (s.verbose) std::printf("%s", w.describe().c_str());
+    if (s.within) try_world(s, w.within, r);
+    if (s.between && !r.failure[0]) try_world(s, w.between, r);
+    ++r.seeds;
+    const std::uint64_t kib = most_memory();
+    r.memory += kib;
+    r.most_memory = std::max(r.most_memory, kib);
 }
 
 /// In a process of its own; what it says of itself, or what it died of.
@@ -170,7 +219,7 @@ bool still_fails(const settings& s, std::uint64_t seed, const std::string& fault
 std::string shrink(const settings& s, std::uint64_t seed, report& shared)
 {
     std::set<std::size_t> kept;
-    for (std::size_t i = 0; i < scenario{seed}.faults.size(); ++i) kept.insert(i);
+    for (std::size_t i = 0; i < worlds{seed}.faults(); ++i) kept.insert(i);
     const auto list = [&](std::size_t without) {
         std::string text;
         for (const std::size_t i : kept)
@@ -221,8 +270,10 @@ int main(int argc, char** argv)
     const auto count = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
     const double each = r.seeds ? r.processor_seconds / static_cast<double>(r.seeds) : 0;
     std::printf("%llu seeds held: %llu operations (%llu well, %llu cancelled, %llu late, %llu failed), %.1f MiB, %llu events, "
-                "%.0f virtual s; %.4f processor s a seed, %ld MiB at most\n",
+                "%.0f virtual s; %.4f processor s a seed; %.1f MiB a seed, %.1f at most\n",
                 count(r.seeds), count(r.operations), count(r.succeeded), count(r.cancelled), count(r.missed), count(r.failed),
-                static_cast<double>(r.bytes) / 1048576, count(r.events), r.virtual_seconds, each, used.ru_maxrss / 1024);
+                static_cast<double>(r.bytes) / 1048576, count(r.events), r.virtual_seconds, each,
+                static_cast<double>(r.memory) / 1024 / static_cast<double>(std::max<std::uint64_t>(1, r.seeds)),
+                static_cast<double>(r.most_memory) / 1024);
     return 0;
 }

@@ -496,6 +496,113 @@ BOOST_AUTO_TEST_CASE(what_is_published_again_is_found_before_its_withdrawal_is_h
     });
 }
 
+// Who is sent away does not come in by asking later: not by a connection that was there before it asked, either.
+BOOST_AUTO_TEST_CASE(who_is_revoked_does_not_ask_later)
+{
+    world w;
+    w.it.run([](world& v) -> task<> {
+        v.from = co_await v.prefill.register_memory(dram(v.sent));
+        v.pool = co_await v.decode.register_memory(dram(v.landed));
+        co_await v.decode.publish("kv", v.pool);
+        co_await v.prefill.publish("own", v.from);
+        const peer back = co_await v.decode.connect(v.prefill.metadata());
+        co_await v.decode.revoke("kv", "prefill");
+        v.to = co_await v.prefill.connect(v.decode.metadata());
+        BOOST_CHECK_THROW(v.to.published("kv"), system_error);
+    }(w));
+}
+
+// Peers that go one after the other cost the rest two new keys in a row, and nothing that is under way by the first.
+BOOST_AUTO_TEST_CASE(keys_that_change_twice_wait_for_what_is_under_way)
+{
+    world w{1, 1, 1};
+    w.it.run(w.open());
+    agent& x = w.it.spawn("x", w.a, knowing("the secret"));
+    agent& y = w.it.spawn("y", w.a, knowing("the secret"));
+    peer of_x, of_y;
+    w.it.run([](world& v, agent& one, agent& two, peer& mine, peer& yours) -> task<> {
+        mine = co_await one.connect(v.decode.metadata());
+        yours = co_await two.connect(v.decode.metadata());
+    }(w, x, y, of_x, of_y));
+    w.a.set_rail(0, sim::rail_state::up, 0.001);
+    bool over = false;
+    error_code ended;
+    copy(w.from, w.to.published("kv"), [&](error_code e, std::size_t) { ended = e; over = true; });
+    w.it.settle();
+    w.it.end(x);
+    w.it.end(y);
+    BOOST_TEST(!over);
+    w.it.run_until([&] { return over; });
+    BOOST_TEST(!ended, ended.message());
+    BOOST_TEST(w.landed == w.sent);
+}
+
+// Others may come into the world while an agent ends, which takes time.
+BOOST_AUTO_TEST_CASE(agents_come_while_another_ends)
+{
+    world w;
+    w.it.run(w.open());
+    std::vector<agent*> born;
+    for (int i = 0; i < 20; ++i)
+        w.it.at(w.it.now() + 5us * i, [&] { born.push_back(&w.it.spawn("other", w.b, knowing("the secret"))); });
+    error_code ended;
+    copy(w.from, w.to.published("kv"), [&](error_code e, std::size_t) { ended = e; });
+    w.it.settle();
+    w.it.end(w.prefill);
+    BOOST_TEST(ended.failed());
+    BOOST_TEST(born.size() > 1u);
+    BOOST_TEST(born.front()->name() == "other");
+}
+
+// A piece of a batch that could not begin holds nothing: its object may be gone when the peer is told of the rest.
+BOOST_AUTO_TEST_CASE(who_is_told_is_known_from_the_start)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        const bucket store = co_await v.prefill.open_bucket("sim:store");
+        const slice kv = v.to.published("kv");
+        std::vector<error_code> status(2);
+        copy_options o = telling("both");
+        o.status = status;
+        int told = 0;
+        bool over = false;
+        {
+            const object gone = store.object("gone");
+            slice source = gone;
+            source.length = 64;
+            const transfer batch[] = {{source, kv.sub(area_bytes - 1, 64)}, {v.from.at(0, 1_MiB), kv.sub(0, 1_MiB)}};
+            copy(batch, o, [&](error_code e, std::size_t) { over = e == errc::out_of_range; });
+        }
+        const notification n = co_await v.decode.notified({.key = "both"});
+        told += n.aborted;
+        co_await v.it.runtime().sleep(1ms);
+        BOOST_TEST(told == 1);
+        BOOST_TEST(over);
+        BOOST_TEST(!status[1]);
+    });
+}
+
+// A rail that takes nothing for a while, and then does: what waits for it comes in the end.
+BOOST_AUTO_TEST_CASE(what_rails_refuse_is_posted_later)
+{
+    for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+        world w{seed, 2, 2};
+        w.run([](world& v) -> task<> {
+            v.it.inject({.what = sim::fault_kind::refuse, .chance = 0.2, .until = 20ms, .device = "nic", .extent = 9ms});
+            int ends = 0;
+            const slice kv = v.to.published("kv");
+            for (std::uint64_t i = 0; i < 20; ++i) {
+                copy(v.from.at(64 * i, 64), kv.sub(64 * i, 64), [&](error_code e, std::size_t) { ends += !e; });
+                co_await v.it.runtime().sleep(100us);
+            }
+            const duration begun = v.it.now();
+            while (ends != 20 && v.it.now() - begun < 5s) co_await v.it.runtime().sleep(1ms);
+            BOOST_TEST(ends == 20);
+            for (const auto& d : v.prefill.measure().drivers) BOOST_TEST(d.in_flight == 0u);
+        });
+    }
+}
+
 // Files and objects reach peers through staging: drivers of this host's tiers never see a peer's memory.
 BOOST_AUTO_TEST_CASE(files_and_objects_are_staged_to_peers)
 {

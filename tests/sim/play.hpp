@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "meeting.hpp"
 #include "scenario.hpp"
 
 namespace wye::sweep {
@@ -18,5 +19,6 @@ struct verdict {
 };
 
 verdict play(const scenario&);
+verdict play(const meeting&);
 
 } // namespace wye::sweep
