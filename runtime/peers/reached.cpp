@@ -81,6 +81,7 @@ void peers::offer(link& l, std::vector<wire::publication> all)
         if (!s) continue;
         say(l, wire::interest{p.name, p.epoch, p.edition});
         ++l.unsettled;
+        l.asked.emplace(p.name, p);
         l.theirs[p.name] = {std::move(s), p.epoch, p.edition, {}};
     }
 }
@@ -101,11 +102,10 @@ void peers::ask(link& l, const std::vector<wire::publication>& all)
 void peers::current(link& l, const wire::current& c)
 {
     const auto a = l.asked.find(c.name);
-    if (a != l.asked.end()) {
-        reached& r = l.theirs[c.name];
-        if (r.older_than(a->second)) change(l, r, a->second);
-        l.asked.erase(a);
-    }
+    if (a == l.asked.end()) return;
+    reached& r = l.theirs[c.name];
+    if (r.older_than(a->second)) change(l, r, a->second);
+    l.asked.erase(a);
     settled(l, c.name);
 }
 
@@ -130,9 +130,9 @@ void peers::update(link& l, const wire::publication& p)
     const auto it = l.theirs.find(p.name);
     if (it == l.theirs.end() || l.state != link_state::open) return;
     const auto a = l.asked.find(p.name);
-    const bool overtaken = a != l.asked.end() && reached{nullptr, p.epoch, p.edition, {}}.older_than(a->second);
-    if (!overtaken) { // else the answer is yet to come
-        if (a != l.asked.end()) l.asked.erase(a);
+    // What is older than what was asked about is not the answer, which is yet to come.
+    if (a != l.asked.end() && !reached{nullptr, p.epoch, p.edition, {}}.older_than(a->second)) {
+        l.asked.erase(a);
         settled(l, p.name);
     }
     if (it->second.older_than(p)) change(l, it->second, p); // else it was overtaken

@@ -168,6 +168,8 @@ void encounter::told(deal& d, deal::listener& l, const notification& n)
 /// It thinks the other side lost: from now on nothing of that comes in.
 void encounter::deaf(deal& d, deal::listener& l)
 {
+    const auto earlier = [&](const resident& r) { return &r != d.by && r.index == d.by->index; };
+    if (std::any_of(residents_.begin(), residents_.end(), earlier)) return; // of that name another life was lost
     l.deaf = true;
     expect(l.named && excused(*d.by, *l.who), "a wait ends for a peer that is there");
     for (part& p : d.parts)
