@@ -27,7 +27,7 @@ NAMED = [
      "    if (PLANTED && op.notify) {\n        address(op);\n"
      "        const std::unique_ptr<note> n{std::exchange(op.notify, nullptr)};\n"
      "        if (n->to.empty()) notifications_.deliver({name_, n->key, n->payload, false});\n"
-     "        for (link* const l : n->to) peers_.notify(*l, *n, [](bool) {});\n    }\n"
+     "        for (const auto token : n->to) peers_.notify(token, *n, [](bool) {});\n    }\n"
      "    hold(op);\n    line_up(op);\n"),
     ("ignores short I/O", "runtime/pipeline.cpp",
      "else if (resume_short(p, bytes)) return;", "else if (!PLANTED && resume_short(p, bytes)) return;\n        else if (PLANTED) e = {};"),
