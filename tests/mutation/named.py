@@ -44,6 +44,7 @@ NAMED = [
      "    if (PLANTED) {\n        const auto all = static_cast<std::uint32_t>(d.lanes.size());\n"
      "        std::uint32_t turn = d.next_rail;\n"
      "        for (std::uint32_t i = 0; i < all && !((w.rails & d.usable) >> turn & 1); ++i) turn = (turn + 1) % all;\n"
+     "        if (!((w.rails & d.usable) >> turn & 1)) return nullptr;\n"
      "        return room(d.lanes[turn], p) ? &d.lanes[turn] : nullptr;\n    }\n"
      "    std::uint32_t r = d.soonest<false>(w, bytes);\n"),
     ("loses a cancel", "runtime/transfers.cpp",
