@@ -320,6 +320,21 @@ BOOST_AUTO_TEST_CASE(a_very_slow_rail_does_not_hold_the_others)
     BOOST_TEST((w.far == w.near));
 }
 
+// Of rails with rates of 1:2:4:8 each carries what it can: no turns are taken, in which all would go at the slowest one's pace.
+BOOST_AUTO_TEST_CASE(unequal_rails_carry_what_they_can)
+{
+    world w{1, 4, 4};
+    for (std::uint32_t r = 0; r < 4; ++r) w.a.set_rail(r, sim::rail_state::up, (1 << r) / 8.0);
+    ending first, second; // of which the first finds out
+    copy(w.local, w.remote, first.token());
+    took(w, first);
+    copy(w.local, w.remote, second.token());
+    const duration d = took(w, second);
+    BOOST_TEST(!second.error);
+    BOOST_TEST((d < 500us), d.count() << " ns"); // 358 us at the sum of their rates, 1.3 ms in turns
+    BOOST_TEST(w.a.carried(3) > 4 * w.a.carried(0));
+}
+
 // A world whose clock jumps thinks no rail dead for that.
 BOOST_AUTO_TEST_CASE(a_jump_of_the_clock_loses_no_rail)
 {
