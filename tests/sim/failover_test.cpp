@@ -276,6 +276,16 @@ BOOST_AUTO_TEST_CASE(staging_buffers_are_not_held_by_what_is_missing)
     BOOST_TEST((b.world.now() - begun < 100ms));
 }
 
+// A copy of nothing needs no rail.
+BOOST_AUTO_TEST_CASE(nothing_is_posted_for_nothing)
+{
+    bench b{2};
+    b.begin(b.from.at(0, 0), b.to.at(0, 0));
+    BOOST_TEST(b.ends == 1);
+    BOOST_TEST(!b.error);
+    BOOST_TEST(b.submits() == 0u);
+}
+
 // What a suspected rail left over of a piece goes over another.
 BOOST_AUTO_TEST_CASE(a_suspected_rail_gets_no_rest)
 {
