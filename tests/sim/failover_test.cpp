@@ -82,6 +82,12 @@ public:
         told_.push_back([this, r, e, most] { end(r, e, most); });
     }
 
+    /// Says at the next poll that the rail is lost.
+    void give_up(std::uint32_t r)
+    {
+        told_.push_back([this, r] { lost(r); });
+    }
+
     std::vector<rail> all;
     bool fences_at_once = false, fences_at_all = true;
 
@@ -274,6 +280,24 @@ BOOST_AUTO_TEST_CASE(staging_buffers_are_not_held_by_what_is_missing)
     BOOST_TEST(!b.error);
     BOOST_TEST((b.target == b.source));
     BOOST_TEST((b.world.now() - begun < 100ms));
+}
+
+// A driver that knows of a loss need not be waited for.
+BOOST_AUTO_TEST_CASE(a_rail_that_its_driver_gives_up_is_fenced_at_once)
+{
+    bench b{2};
+    b.begin(b.from.at(0, 4_KiB), b.to.at(0, 4_KiB));
+    const int first = b.holder();
+    const duration begun = b.world.now();
+    b.rails->give_up(rail(first));
+    b.world.settle();
+    BOOST_TEST(b.rails->all[rail(first)].fences == 1u);
+    BOOST_TEST(b.holder(first) >= 0);
+    b.rails->all[rail(b.holder(first))].carries = true;
+    b.world.settle();
+    BOOST_TEST(b.ends == 1);
+    BOOST_TEST(!b.error);
+    BOOST_TEST((b.world.now() == begun));
 }
 
 // A copy of nothing needs no rail.
