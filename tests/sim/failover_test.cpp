@@ -3,6 +3,7 @@
 #define BOOST_TEST_MODULE failover
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -75,22 +76,29 @@ public:
         fencing_.emplace_back(r, std::move(fenced));
     }
 
-    /// Ends the oldest that the rail has, at the next poll.
-    void tell(std::uint32_t r, error_code e = {})
+    /// Ends the oldest that the rail has, at the next poll, with so many bytes at most.
+    void tell(std::uint32_t r, error_code e = {}, std::size_t most = ~std::size_t{0})
     {
-        told_.push_back([this, r, e] { end(r, e); });
+        told_.push_back([this, r, e, most] { end(r, e, most); });
+    }
+
+    /// Says at the next poll that the rail is lost.
+    void give_up(std::uint32_t r)
+    {
+        told_.push_back([this, r] { lost(r); });
     }
 
     std::vector<rail> all;
     bool fences_at_once = false, fences_at_all = true;
 
 private:
-    void end(std::uint32_t r, const error_code& e)
+    void end(std::uint32_t r, const error_code& e, std::size_t most = ~std::size_t{0})
     {
         chunk& c = *all[r].has.front();
         all[r].has.pop_front();
-        if (!e) std::memcpy(c.to.data(), c.from.data(), c.from.length);
-        c.done(e, e ? 0 : c.from.length);
+        const std::size_t n = e ? 0 : std::min(c.from.length, most);
+        if (n != 0) std::memcpy(c.to.data(), c.from.data(), n);
+        c.done(e, n);
     }
 
     std::vector<std::function<void()>> told_;
@@ -272,6 +280,53 @@ BOOST_AUTO_TEST_CASE(staging_buffers_are_not_held_by_what_is_missing)
     BOOST_TEST(!b.error);
     BOOST_TEST((b.target == b.source));
     BOOST_TEST((b.world.now() - begun < 100ms));
+}
+
+// A driver that knows of a loss need not be waited for.
+BOOST_AUTO_TEST_CASE(a_rail_that_its_driver_gives_up_is_fenced_at_once)
+{
+    bench b{2};
+    b.begin(b.from.at(0, 4_KiB), b.to.at(0, 4_KiB));
+    const int first = b.holder();
+    const duration begun = b.world.now();
+    b.rails->give_up(rail(first));
+    b.world.settle();
+    BOOST_TEST(b.rails->all[rail(first)].fences == 1u);
+    BOOST_TEST(b.holder(first) >= 0);
+    b.rails->all[rail(b.holder(first))].carries = true;
+    b.world.settle();
+    BOOST_TEST(b.ends == 1);
+    BOOST_TEST(!b.error);
+    BOOST_TEST((b.world.now() == begun));
+}
+
+// A copy of nothing needs no rail.
+BOOST_AUTO_TEST_CASE(nothing_is_posted_for_nothing)
+{
+    bench b{2};
+    b.begin(b.from.at(0, 0), b.to.at(0, 0));
+    BOOST_TEST(b.ends == 1);
+    BOOST_TEST(!b.error);
+    BOOST_TEST(b.submits() == 0u);
+}
+
+// What a suspected rail left over of a piece goes over another.
+BOOST_AUTO_TEST_CASE(a_suspected_rail_gets_no_rest)
+{
+    bench b{2};
+    b.begin(b.from.at(0, 4_KiB), b.to.at(0, 4_KiB));
+    const int first = b.holder();
+    b.pass(120us);
+    const int second = b.holder(first);
+    b.rails->tell(rail(first), {}, 1000);
+    b.world.settle();
+    BOOST_TEST(b.rails->all[rail(first)].has.empty());
+    BOOST_TEST(b.rails->all[rail(second)].has.size() == 2u);
+    b.rails->all[rail(second)].carries = true;
+    b.world.settle();
+    BOOST_TEST(b.ends == 1);
+    BOOST_TEST(b.bytes == 4_KiB);
+    BOOST_TEST((std::equal(b.source.begin(), b.source.begin() + 4_KiB, b.target.begin())));
 }
 
 // The way to end is not barred by rails that are tried again and again.

@@ -320,6 +320,21 @@ BOOST_AUTO_TEST_CASE(a_very_slow_rail_does_not_hold_the_others)
     BOOST_TEST((w.far == w.near));
 }
 
+// Of rails with rates of 1:2:4:8 each carries what it can: no turns are taken, in which all would go at the slowest one's pace.
+BOOST_AUTO_TEST_CASE(unequal_rails_carry_what_they_can)
+{
+    world w{1, 4, 4};
+    for (std::uint32_t r = 0; r < 4; ++r) w.a.set_rail(r, sim::rail_state::up, (1 << r) / 8.0);
+    ending first, second; // of which the first finds out
+    copy(w.local, w.remote, first.token());
+    took(w, first);
+    copy(w.local, w.remote, second.token());
+    const duration d = took(w, second);
+    BOOST_TEST(!second.error);
+    BOOST_TEST((d < 500us), d.count() << " ns"); // 358 us at the sum of their rates, 1.3 ms in turns
+    BOOST_TEST(w.a.carried(3) > 4 * w.a.carried(0));
+}
+
 // A world whose clock jumps thinks no rail dead for that.
 BOOST_AUTO_TEST_CASE(a_jump_of_the_clock_loses_no_rail)
 {
@@ -330,4 +345,49 @@ BOOST_AUTO_TEST_CASE(a_jump_of_the_clock_loses_no_rail)
     took(w, e);
     BOOST_TEST(!e.error);
     for (const auto& d : w.one.measure().drivers) BOOST_TEST(d.errors == 0u);
+}
+
+/// Copies that begin again as soon as they end, as long as it is wanted.
+struct demand {
+    explicit demand(world& w) : on_{w}
+    {
+        for (std::size_t i = 0; i < 16; ++i) begin(i);
+    }
+    void begin(std::size_t i)
+    {
+        copy_options o;
+        o.priority = priority::urgent;
+        const std::size_t at = area_bytes / 2 + i * 256_KiB;
+        ++under_way;
+        copy(on_.local.at(at, 256_KiB), on_.remote.at(at, 256_KiB), o, [this, i](error_code, std::size_t n) {
+            --under_way;
+            bytes += n;
+            if (wanted) begin(i);
+        });
+    }
+
+    bool wanted = true;
+    int under_way = 0;
+    std::size_t bytes = 0;
+
+private:
+    world& on_;
+};
+
+// Urgent copies that leave no rail a pause leave background a twentieth at least.
+BOOST_AUTO_TEST_CASE(background_goes_on_beside_urgent_copies)
+{
+    world w{1, 4, 4};
+    demand urgent{w};
+    copy_options later;
+    later.priority = priority::background;
+    ending e;
+    copy(w.local.at(0, 4_MiB), w.remote.at(0, 4_MiB), later, e.token());
+    const duration limit = w.it.now() + 20ms;
+    BOOST_TEST(w.it.run_until([&] { return e.ends != 0 || w.it.now() > limit; }));
+    BOOST_TEST(e.ends == 1);
+    BOOST_TEST(e.bytes == 4_MiB);
+    BOOST_TEST(e.bytes >= (urgent.bytes + e.bytes) / 20);
+    urgent.wanted = false;
+    BOOST_TEST(w.it.run_until([&] { return urgent.under_way == 0; }));
 }

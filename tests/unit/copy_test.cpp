@@ -100,6 +100,9 @@ BOOST_AUTO_TEST_CASE(other_agents_and_runtimes_are_refused)
 {
     lab::world w, elsewhere;
     BOOST_TEST(fate(w, w.dram.at(0, 1), elsewhere.dram.at(0, 1)) == errc::other_runtime);
+    w.hold(false);
+    BOOST_TEST(!fate(w, w.dram.at(0, 1), w.vram.at(0, 1))); // from here on the way is known
+    BOOST_TEST(fate(w, w.dram.at(0, 1), elsewhere.vram.at(0, 1)) == errc::other_runtime);
     wye::agent second{w.rt, "second"};
     lab::bytes memory(16);
     region its;

@@ -186,6 +186,31 @@ BOOST_AUTO_TEST_CASE(cancelling_the_wait_is_not_cancelling_the_transfer)
     }(f));
 }
 
+// Nor is it answered for then.
+BOOST_AUTO_TEST_CASE(a_cancelled_wait_for_a_time_says_so)
+{
+    lab::world w;
+    flight f = start(w.dram.at(0, 4_KiB), w.vram.at(0, 4_KiB));
+    asio::cancellation_signal signal;
+    error_code error;
+    asio::co_spawn(w.rt,
+                   [](flight& g, error_code& why) -> task<> {
+                       try {
+                           co_await g.by(1h);
+                       } catch (const system_error& x) {
+                           why = x.code();
+                       }
+                   }(f, error),
+                   asio::bind_cancellation_slot(signal.slot(), [](std::exception_ptr) {}));
+    w.settle();
+    signal.emit(asio::cancellation_type::terminal);
+    w.settle();
+    BOOST_TEST(error == asio::error::operation_aborted);
+    BOOST_TEST(!f.done());
+    w.hold(false);
+    BOOST_TEST(testing::poll_until(w.rt, [&] { return f.done(); }, 10'000));
+}
+
 // One who waited once and does something else now has no hand in the wait of another.
 BOOST_AUTO_TEST_CASE(an_earlier_waiter_cannot_cancel_a_later_one)
 {

@@ -26,9 +26,9 @@ copy_options telling(std::string_view key)
 
 /// Someone who waits for a key.
 struct listener {
-    listener(lab::world& w, std::string key, duration deadline = {})
+    listener(lab::world& w, std::string key, duration deadline = {}, std::uint32_t count = 1)
     {
-        asio::co_spawn(w.rt, listen(*w.agent, std::move(key), deadline, *this),
+        asio::co_spawn(w.rt, listen(*w.agent, std::move(key), deadline, count, *this),
                        asio::bind_cancellation_slot(signal.slot(), [this](std::exception_ptr e) {
                            over = true;
                            try {
@@ -39,9 +39,10 @@ struct listener {
                        }));
         w.rt.poll();
     }
-    static task<> listen(wye::agent& a, std::string key, duration deadline, listener& self)
+    static task<> listen(wye::agent& a, std::string key, duration deadline, std::uint32_t count, listener& self)
     {
-        self.heard = co_await a.notified(std::move(key), deadline);
+        const wanted all{.key = key, .count = count, .deadline = deadline};
+        self.heard = co_await a.notified(all);
     }
 
     bool over = false;
@@ -205,6 +206,49 @@ BOOST_AUTO_TEST_CASE(a_wait_may_have_a_deadline)
     listener next{w, "k"}; // it is not lost on who has gone
     w.settle();
     BOOST_TEST(next.heard.has_value());
+}
+
+// Of several it takes the last, whenever they come, and it says aborted if any was.
+BOOST_AUTO_TEST_CASE(a_wait_may_count)
+{
+    lab::world w;
+    const auto tell = [&](bool well) {
+        lab::result r;
+        copy(w.dram.at(0, 1), w.vram.at(0, 1), telling("rank"), r.token());
+        w.settle();
+        w.near.release(w.near.chunks().at(0), well ? error_code{} : error_code{1, lab::category()});
+        w.settle();
+        BOOST_TEST(r.ends == 1);
+    };
+    tell(true); // before anybody waits
+    listener l{w, "rank", {}, 3};
+    BOOST_TEST(!l.over);
+    tell(false);
+    BOOST_TEST(!l.over);
+    tell(true);
+    BOOST_TEST_REQUIRE(l.heard.has_value());
+    BOOST_TEST(l.heard->aborted);
+    listener next{w, "rank", 1ms};
+    BOOST_TEST(testing::poll_until(w.rt, [&] { return next.over; }, 100'000'000));
+    BOOST_TEST(next.error == errc::deadline_missed);
+}
+
+// What came for a wait that did not get all of them is there for the next.
+BOOST_AUTO_TEST_CASE(a_count_that_is_not_reached_swallows_nothing)
+{
+    lab::world w;
+    w.hold(false);
+    listener l{w, "rank", {}, 3};
+    lab::result first, second;
+    copy(w.dram.at(0, 1), w.vram.at(0, 1), telling("rank"), first.token());
+    copy(w.dram.at(0, 1), w.vram.at(0, 1), telling("rank"), second.token());
+    w.settle();
+    BOOST_TEST(!l.over);
+    l.signal.emit(asio::cancellation_type::terminal);
+    w.settle();
+    BOOST_TEST(l.error == asio::error::operation_aborted);
+    listener both{w, "rank", {}, 2};
+    BOOST_TEST(both.heard.has_value());
 }
 
 // A wait that is cancelled in the very moment in which its notification comes does not swallow it.

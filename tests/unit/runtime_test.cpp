@@ -85,6 +85,63 @@ BOOST_AUTO_TEST_CASE(run_for_leaves_work_behind)
     BOOST_TEST(rt.has_work());
 }
 
+/// Can be slept on, it says; but whenever that is about to be done, something has come.
+class fickle final : public driver {
+public:
+    std::string_view name() const noexcept override { return "fickle"; }
+    wye::limits limits() const noexcept override { return {}; }
+    bool carries(const slice&, const slice&) const noexcept override { return true; }
+    bool submit(chunk& c) noexcept override
+    {
+        has_ = &c;
+        return true;
+    }
+    std::size_t poll(turn) noexcept override
+    {
+        if (!std::exchange(come_, false)) return 0;
+        std::exchange(has_, nullptr)->done();
+        return 1;
+    }
+    int wait_handle() const noexcept override { return pipe_[0]; }
+    bool arm() noexcept override
+    {
+        come_ = has_ != nullptr;
+        return !come_;
+    }
+
+    fickle() { BOOST_REQUIRE(::pipe(pipe_) == 0); }
+    ~fickle() override
+    {
+        ::close(pipe_[0]);
+        ::close(pipe_[1]);
+    }
+
+private:
+    int pipe_[2];
+    chunk* has_ = nullptr;
+    bool come_ = false;
+};
+
+// What comes just before the loop sleeps is not slept upon.
+BOOST_AUTO_TEST_CASE(a_driver_that_cannot_be_armed_is_polled)
+{
+    runtime rt;
+    agent_options o;
+    o.default_drivers = false;
+    wye::agent agent{rt, {}, o};
+    agent.add(std::make_unique<fickle>());
+    lab::bytes bytes(16);
+    region memory;
+    testing::finish(rt, [](wye::agent& a, lab::bytes& b, region& r) -> task<> {
+        r = co_await a.register_memory(dram(b));
+    }(agent, bytes, memory));
+    lab::result r;
+    copy(memory.at(0, 8), memory.at(8, 8), r.token());
+    rt.run_for(10s);
+    BOOST_TEST(r.ends == 1);
+    BOOST_TEST(!r.error);
+}
+
 BOOST_AUTO_TEST_CASE(poll_returns_with_something_in_flight)
 {
     lab::world w;
