@@ -108,13 +108,14 @@ piece& engine::cut_express(line& w, lane& l, leg& g) noexcept
     return made;
 }
 
-/// An extent with nothing to move, which may be the end of the operation.
+/// An extent with nothing to move, which may be the end of the operation; or one that is over, since a piece of it failed.
 [[gnu::noinline]] void engine::skip(leg& g) noexcept
 {
     operation& op = *g.op;
     extent& x = op.extents[g.cursor];
-    x.at = phase::moving;
     if (++g.cursor == g.end) g.unlink();
+    if (x.at == phase::over) return;
+    x.at = phase::moving;
     settle(op, x);
 }
 

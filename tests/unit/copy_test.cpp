@@ -555,3 +555,29 @@ BOOST_AUTO_TEST_CASE(a_driver_added_during_a_registration)
         r.reset();
     }
 }
+
+// Of a batch with `status` a transfer that fails before all of it is cut is over once, and the others are copied.
+BOOST_AUTO_TEST_CASE(a_large_transfer_that_fails_ends_once)
+{
+    wye::limits narrow = lab::small_limits();
+    narrow.window_chunks = 1;
+    lab::world w{narrow};
+    const transfer batch[] = {{w.dram.at(0, 12_KiB), w.vram.at(0, 12_KiB)},
+                              {w.dram.at(16_KiB, 4_KiB), w.vram.at(16_KiB, 4_KiB)},
+                              {w.dram.at(32_KiB, 4_KiB), w.vram.at(32_KiB, 4_KiB)}};
+    error_code status[3];
+    copy_options o;
+    o.status = status;
+    lab::result r;
+    w.near.manners.fail = 256;
+    copy(batch, o, r.token());
+    w.settle(); // the first piece is out
+    w.near.manners.fail = 0;
+    BOOST_TEST(w.finish(r));
+    BOOST_TEST(r.ends == 1);
+    BOOST_TEST(status[0].failed());
+    BOOST_TEST(!status[1]);
+    BOOST_TEST(!status[2]);
+    BOOST_TEST(std::equal(w.vram_bytes.begin() + 32_KiB, w.vram_bytes.begin() + 36_KiB, w.dram_bytes.begin() + 32_KiB));
+    BOOST_TEST(r.bytes == 8_KiB);
+}
