@@ -71,7 +71,7 @@ public:
     void begin(operation&) noexcept;
     void begin_one(operation&) noexcept; ///< the same, of one transfer that asks for nothing special (express.cpp)
     void stop(operation&, error_code) noexcept;
-    void abandon(const link&) noexcept; ///< all that has part in what is lost with it
+    void abandon(link&) noexcept; ///< all that has part in what is lost with it
 
     // Pieces (pipeline.cpp).
     void ended(piece&, const error_code&, std::size_t bytes) noexcept;
@@ -136,7 +136,8 @@ private:
     void told(operation&, bool) noexcept;
     void conclude(operation&) noexcept;
     void fail(operation&, extent&, error_code) noexcept;
-    void sweep(operation&) noexcept;
+    void sweep(operation&, const link* peer = nullptr) noexcept;
+    void abandon(operation&, const link&) noexcept;
 
     // scheduler.cpp
     std::size_t pump(line&, lane&, turn) noexcept;
@@ -183,9 +184,11 @@ private:
     void fenced(lane&) noexcept;
     void opened(lane&, const error_code&) noexcept;
     bool missed(const lane&) const noexcept;
+    void strand(leg&) noexcept;
     void strand(line&) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;
     void look_by(port&, std::uint64_t at) noexcept;
+    void unpark(link&) noexcept;
     bool parked(leg&) noexcept;
     bool parked(line&, piece&) noexcept;
     void stick(lane&, piece&) noexcept;

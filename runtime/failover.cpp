@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "engine.hpp"
+#include "nanoseconds.hpp"
 
 namespace wye::detail {
 
@@ -19,10 +20,6 @@ constexpr std::uint64_t first_rest_ns = 1'000'000;  // before a fenced rail is t
 constexpr std::uint64_t forgotten_ns = 10'000'000'000; // after which a rail's troubles are
 constexpr double most_patience = 64;
 
-std::uint64_t ns(duration d) noexcept
-{
-    return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count()));
-}
 std::size_t priority_of(const piece& p) noexcept { return static_cast<std::size_t>(p.op->priority); }
 
 /// Takes it out of its ring, and out of any trouble; true when others were in it.
@@ -257,7 +254,7 @@ bool engine::parked(leg& g) noexcept
 bool engine::parked(line& w, piece& p) noexcept
 {
     if (p.stage == stage::session) return false;
-    const link* const v = via(*p.of);
+    const link* const v = via(p);
     if (!v || !v->quiet || std::exchange(p.probes, false)) return false;
     w.parked.push(p);
     return true;
@@ -272,7 +269,7 @@ void engine::stick(lane& l, piece& p) noexcept
     p.at = &l;
     p.stuck = true;
     l.stuck.push_back(p);
-    link& v = *via(*p.of);
+    link& v = *via(p);
     v.quiet = true;
     peers_.poke(v);
     if (p.sibling) return;
@@ -285,34 +282,39 @@ void engine::unstick(lane& l) noexcept
 {
     for (auto at = l.stuck.begin(); at != l.stuck.end();) {
         piece& p = *at++;
-        if (via(*p.of)->latest < p.since) continue;
+        if (via(p)->latest < p.since) continue;
         p.unlink();
         p.due = l.of->judged() + patience_of(l);
         l.order.push_back(p);
     }
 }
 
-void engine::heard(link& v, std::uint64_t now) noexcept
+/// What waited apart for it goes with all others.
+void engine::unpark(link& v) noexcept
 {
-    v.latest = now;
-    if (!std::exchange(v.quiet, false)) return;
     while (!v.parked.empty()) {
         leg& g = v.parked.front();
         v.parked.pop_front();
         queue(g);
     }
-    for (auto& d : ports_) {
-        if (!d->watched) continue;
+    for (auto& d : ports_)
         for (auto& w : d->lines) {
             fifo<piece> others;
             while (piece* const p = w->parked.pop()) {
-                if (via(*p->of) == &v) w->wait(*p, priority_of(*p));
+                if (via(*p) == &v) w->wait(*p, priority_of(*p));
                 else others.push(*p);
             }
             w->parked = others;
         }
-        look_by(*d, d->now);
-    }
+}
+
+void engine::heard(link& v, std::uint64_t now) noexcept
+{
+    v.latest = now;
+    if (!std::exchange(v.quiet, false)) return;
+    unpark(v);
+    for (auto& d : ports_)
+        if (d->watched) look_by(*d, d->now);
 }
 
 /// What is overdue is sent again.
@@ -325,7 +327,7 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
         if (p.due > now) break;
         if (p.stage == stage::sum_before || p.stage == stage::session) continue;
         // What the driver has not even taken is nobody's silence.
-        if (const link* const v = via(*p.of); v && v->latest < p.since && !p.stuck && !waits_in(l.resumed, p)) {
+        if (const link* const v = via(p); v && v->latest < p.since && !p.stuck && !waits_in(l.resumed, p)) {
             stick(l, p);
             continue;
         }
@@ -346,6 +348,22 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
     }
 }
 
+/// What this leg would cut is lost; all of its operation, where nobody asks for the `status` of each.
+void engine::strand(leg& g) noexcept
+{
+    operation& op = *g.op;
+    if (!op.status) return stop(op, errc::rail_lost);
+    ++op.left; // as in `stop`
+    leave_queue(g);
+    for (; g.cursor != g.end; ++g.cursor) {
+        extent& x = op.extents[g.cursor];
+        if (x.at == phase::over) continue;
+        fail(op, x, errc::rail_lost);
+        settle(op, x);
+    }
+    if (--op.left == 0) finish(op);
+}
+
 /// Nothing can carry what waits here, for too long.
 void engine::strand(line& w) noexcept
 {
@@ -356,10 +374,10 @@ void engine::strand(line& w) noexcept
                 session_ended(*made, errc::rail_lost);
                 continue;
             }
-            if (!made->landed_elsewhere) stop(*made->op, errc::rail_lost);
+            if (!made->landed_elsewhere) fail(*made->op, *made->of, errc::rail_lost);
             spare_posting(*made);
         }
-        while (!w.legs[p].empty()) stop(*w.legs[p].front().op, errc::rail_lost);
+        while (!w.legs[p].empty()) strand(w.legs[p].front());
     }
 }
 

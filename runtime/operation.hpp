@@ -69,6 +69,7 @@ inline bool within(const extent& x, std::uint64_t from_length, std::uint64_t to_
 }
 /// The connection to the peer that has part in it; null when it is all ours.
 inline link* via(const extent& x) noexcept { return x.from->via ? x.from->via : x.to->via; }
+inline bool touches(const extent& x, const link& l) noexcept { return x.from->via == &l || x.to->via == &l; }
 inline bool within(const extent& x) noexcept { return within(x, x.from->length, x.to->length); }
 
 /// The running checksum of an extent under `verify`.
@@ -163,5 +164,12 @@ struct piece final : chunk, hook {
     std::uint64_t due = 0;         ///< when it is missed, in nanoseconds of its port's time
     std::uint64_t since = 0;       ///< in the window, or asked for again
 };
+
+/// The connection that it goes over, where it is; null when it stays here.
+inline link* via(const piece& p) noexcept
+{
+    if (p.buffer < 0) return via(*p.of);
+    return p.stage == stage::last_hop ? p.of->to->via : p.of->from->via;
+}
 
 } // namespace wye::detail

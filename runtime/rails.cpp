@@ -107,7 +107,7 @@ void port::drift(std::uint64_t at) noexcept
     p.unlink();
     if (std::exchange(p.stuck, false)) { // it left the window long ago
         p.at = nullptr;
-        if (link* const v = via(*p.of); v && landed != 0) heard(*v, d.now);
+        if (link* const v = via(p); v && landed != 0) heard(*v, d.now);
         return;
     }
     forecast& f = d.forecasts[l.rail];
@@ -118,7 +118,7 @@ void port::drift(std::uint64_t at) noexcept
     if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
     d.refresh(l.rail);
     if (landed != 0)
-        if (link* const v = via(*p.of)) heard(*v, d.now);
+        if (link* const v = via(p)) heard(*v, d.now);
     s.bytes += landed;
     if (s.bytes < (rests ? l.limits.spread_bytes : 2 * l.limits.chunk_bytes)) return;
 

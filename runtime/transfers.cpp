@@ -319,17 +319,19 @@ void engine::stop(operation& op, error_code e) noexcept
     if (--op.left == 0) finish(op);
 }
 
-/// Takes pieces that no driver has out of the queues. Sessions must end all the same, but none in a commit.
-void engine::sweep(operation& op) noexcept
+/// Takes pieces that no driver has out of the queues, all or those to and from a peer. Sessions must end all the same, but
+/// none in a commit.
+void engine::sweep(operation& op, const link* peer) noexcept
 {
     const auto from = [&](fifo<piece>& queue) {
         fifo<piece> kept, dropped;
         while (piece* p = queue.pop()) {
-            if (p->op == &op && p->step == step::commit) {
+            const bool concerned = p->op == &op && (!peer || touches(*p->of, *peer));
+            if (concerned && p->step == step::commit) {
                 p->step = step::abandon;
                 p->of->failed = true;
             }
-            (p->op == &op && p->stage != stage::session ? dropped : kept).push(*p);
+            (concerned && p->stage != stage::session ? dropped : kept).push(*p);
         }
         queue = kept;
         while (piece* p = dropped.pop()) spare_posting(*p);
@@ -463,19 +465,34 @@ void engine::told(operation& op, bool arrived) noexcept
     conclude(op);
 }
 
-/// Copies from or to what can be reached no more.
-void engine::abandon(const link& l) noexcept
+/// Those of its transfers are lost that have part in the peer; all, where nobody asks for the `status` of each.
+void engine::abandon(operation& op, const link& l) noexcept
 {
-    const auto touches = [&](const operation& op) {
-        return std::any_of(op.extents, op.extents + op.count, [&](const extent& x) {
-            return x.at != phase::over && (x.from->via == &l || x.to->via == &l);
-        });
+    if (!op.status) return stop(op, errc::peer_lost);
+    ++op.left; // as in `stop`
+    const auto each = [&](auto&& what) {
+        for (std::uint32_t i = 0; i < op.count; ++i)
+            if (extent& x = op.extents[i]; x.at != phase::over && touches(x, l)) what(x);
+    };
+    each([&](extent& x) { fail(op, x, errc::peer_lost); });
+    sweep(op, &l);
+    each([&](extent& x) { settle(op, x); });
+    if (--op.left == 0) finish(op);
+}
+
+/// Copies from or to what can be reached no more.
+void engine::abandon(link& l) noexcept
+{
+    const auto concerns = [&](const operation& op) {
+        return std::any_of(op.extents, op.extents + op.count,
+                           [&](const extent& x) { return x.at != phase::over && touches(x, l); });
     };
     // Stopping one may finish it, and so unlink it.
     for (auto at = operations_.begin(); at != operations_.end();) {
         operation& op = *at++;
-        if (touches(op)) stop(op, errc::peer_lost);
+        if (concerns(op)) abandon(op, l);
     }
+    unpark(l); // legs that have more to do than that
 }
 
 } // namespace wye::detail

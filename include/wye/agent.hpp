@@ -135,7 +135,8 @@ public:
     task<> publish(std::string name, const region&, access = access::read_write);
     /// Lets nobody in by that name any more. Waits as `publish` does.
     task<> unpublish(std::string name);
-    /// The same, for one peer. Others go on. Returns when that peer has nothing under way there, or its way in is closed.
+    /// The same, for one peer, as long as it lives: an agent that is started again under its name is another, and may ask.
+    /// Others go on. Returns when that peer has nothing under way there, or its way in is closed.
     task<> revoke(std::string name, std::string peer);
 
     /// What others need to connect: hand it to them by whatever way you trust. All that is published, or these names.

@@ -6,6 +6,7 @@
 #include <boost/asio/error.hpp>
 
 #include "engine.hpp"
+#include "nanoseconds.hpp"
 #include "peers.hpp"
 
 namespace wye::detail {
@@ -14,8 +15,6 @@ namespace {
 
 constexpr std::uint64_t first_repeat_ns = 10'000'000, most_repeat_ns = 250'000'000;
 constexpr std::size_t most_strangers = 1024; // that have said hello, and no more
-
-std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
 
 } // namespace
 

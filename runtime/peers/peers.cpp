@@ -8,6 +8,7 @@
 #include <boost/asio/error.hpp>
 
 #include "engine.hpp"
+#include "nanoseconds.hpp"
 
 namespace wye {
 
@@ -19,8 +20,6 @@ void fabric::received(std::span<const std::byte> message) noexcept
 namespace detail {
 
 namespace {
-
-std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
 
 /// In how many ticks a peer is lost that says nothing.
 constexpr std::uint64_t ticks = 4;

@@ -22,6 +22,12 @@ namespace wye::detail {
 
 class engine;
 
+/// One key for each fabric, in the order in which they were added: the same in each run.
+struct added_before {
+    bool operator()(const fabric* a, const fabric* b) const noexcept { return a->id() < b->id(); }
+};
+using fabric_keys = std::map<fabric*, fabric::key, added_before>;
+
 /// The other agents: connections, what each side has published, and what is said between them. Whatever the fabrics are:
 /// it is the same over libfabric and in the simulator.
 class peers final : private timer {
@@ -67,7 +73,7 @@ private:
         segment* what = nullptr;
         wye::access access{};
         std::uint64_t epoch = 1, edition = 1;
-        std::map<fabric*, fabric::key> keys;
+        fabric_keys keys;
         std::vector<wire::incarnation> barred; ///< by `revoke`
     };
     /// Keys that end when nobody has anything under way by them.
@@ -145,7 +151,7 @@ private:
     void retire(retired);
     void end(retired&);
     void end_overdue(std::uint64_t now);
-    task<std::map<fabric*, fabric::key>> grant(segment&, wye::access);
+    task<fabric_keys> grant(segment&, wye::access);
     task<> until_over(retired);
 
     engine& engine_;

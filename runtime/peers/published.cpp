@@ -4,20 +4,15 @@
 #include <algorithm>
 
 #include "engine.hpp"
+#include "nanoseconds.hpp"
 #include "peers.hpp"
 
 namespace wye::detail {
 
-namespace {
-
-std::uint64_t ns(duration d) noexcept { return static_cast<std::uint64_t>(std::max<duration::rep>(0, d.count())); }
-
-} // namespace
-
-task<std::map<fabric*, fabric::key>> peers::grant(segment& s, wye::access a)
+task<fabric_keys> peers::grant(segment& s, wye::access a)
 {
     using granted = std::pair<error_code, fabric::key>;
-    std::map<fabric*, fabric::key> keys;
+    fabric_keys keys;
     for (std::size_t i = 0; i < fabrics_.size(); ++i) {
         fabric* const by = fabrics_[i];
         const auto ask = [by, &s, a](auto done) {
@@ -37,7 +32,7 @@ task<> peers::publish(std::string name, segment& s, wye::access a)
 {
     if (name.empty() || name.size() > wire::most_name) throw system_error(errc::bad_name, "a name of 1 to 255 bytes");
     listen();
-    std::map<fabric*, fabric::key> keys = co_await grant(s, a);
+    fabric_keys keys = co_await grant(s, a);
     const auto it = published_.find(name);
     if (it == published_.end()) {
         // A name that was used before goes on from there: whoever remembers it takes nothing for what it was.

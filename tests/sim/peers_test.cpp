@@ -259,6 +259,44 @@ BOOST_AUTO_TEST_CASE(a_dead_peer_costs_others_no_rails)
     });
 }
 
+// Of a batch that asks how each transfer fared, those to others are made though one peer is lost.
+BOOST_AUTO_TEST_CASE(a_batch_outlives_a_peer)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        agent& other = v.it.spawn("other", v.it.add_host("c", with_rails(4)), knowing("the secret"));
+        lab::bytes theirs(area_bytes);
+        region pool = co_await other.register_memory(dram(theirs));
+        co_await other.publish("kv", pool);
+        peer there = co_await v.prefill.connect(other.metadata());
+        const slice dead = v.to.published("kv"), alive = there.published("kv");
+        v.it.crash(v.decode);
+
+        std::vector<transfer> batch;
+        for (std::uint64_t i = 0; i < 40; ++i) {
+            const slice to = i % 2 ? alive : dead;
+            batch.push_back({v.from.at(100'000 * i, 100'000), to.sub(100'000 * i, 100'000)});
+        }
+        std::vector<error_code> status(batch.size());
+        copy_options o;
+        o.status = status;
+        const auto [e, n] = co_await copy(batch, o, asio::as_tuple(asio::deferred));
+        BOOST_TEST(e == errc::peer_lost);
+        BOOST_TEST(n >= 20 * 100'000u);
+        for (std::size_t i = 0; i < batch.size(); ++i) {
+            if (i % 2 == 0) {
+                BOOST_TEST(status[i] == errc::peer_lost);
+                continue;
+            }
+            BOOST_TEST(!status[i]);
+            const auto at = static_cast<std::ptrdiff_t>(100'000 * i);
+            BOOST_TEST(std::equal(theirs.begin() + at, theirs.begin() + at + 100'000, v.sent.begin() + at));
+        }
+        there.reset();
+        co_await other.unpublish("kv");
+    });
+}
+
 // Nor when what it does not take fills the queue of the only rail, over which the others hear of us.
 BOOST_AUTO_TEST_CASE(a_dead_peer_does_not_fill_a_rail_for_long)
 {

@@ -293,6 +293,32 @@ BOOST_AUTO_TEST_CASE(without_rails_a_copy_ends_in_time)
         }
 }
 
+// Of a batch that asks how each transfer fared, only those that needed the rails are lost.
+BOOST_AUTO_TEST_CASE(without_rails_the_rest_of_a_batch_is_copied)
+{
+    world w{1, 1, 1};
+    w.a.set_rail(0, sim::rail_state::dark);
+    lab::bytes beside(64_KiB);
+    region own;
+    w.it.run([](world& v, lab::bytes& b, region& r) -> task<> { r = co_await v.one.register_memory(dram(b)); }(w, beside, own));
+    const transfer batch[] = {{w.local.at(0, 4_MiB), w.remote.at(0, 4_MiB)},
+                              {w.local.at(0, 64_KiB), own.at(0, 64_KiB)},
+                              {w.local.at(4_MiB, 64), w.remote.at(4_MiB, 64)}};
+    error_code status[3];
+    copy_options o;
+    o.status = status;
+    ending e;
+    copy(batch, o, e.token());
+    took(w, e);
+    BOOST_TEST((e.error == errc::rail_lost));
+    BOOST_TEST((status[0] == errc::rail_lost));
+    BOOST_TEST(!status[1]);
+    BOOST_TEST((status[2] == errc::rail_lost));
+    BOOST_TEST(std::equal(beside.begin(), beside.end(), w.near.begin()));
+    own.reset();
+    w.a.set_rail(0, sim::rail_state::up);
+}
+
 // What hangs in a dark rail does not keep a cancelled copy.
 BOOST_AUTO_TEST_CASE(a_copy_can_be_cancelled_while_a_rail_is_dark)
 {
