@@ -71,7 +71,7 @@ public:
     void begin(operation&) noexcept;
     void begin_one(operation&) noexcept; ///< the same, of one transfer that asks for nothing special (express.cpp)
     void stop(operation&, error_code) noexcept;
-    void abandon(link&) noexcept; ///< all that has part in what is lost with it
+    void abandon(link&, errc) noexcept; ///< all that has part in what is lost with it
 
     // Pieces (pipeline.cpp).
     void ended(piece&, const error_code&, std::size_t bytes) noexcept;
@@ -137,7 +137,7 @@ private:
     void conclude(operation&) noexcept;
     void fail(operation&, extent&, error_code) noexcept;
     void sweep(operation&, const link* peer = nullptr) noexcept;
-    void abandon(operation&, const link&) noexcept;
+    void abandon(operation&, const link&, errc) noexcept;
 
     // scheduler.cpp
     std::size_t pump(line&, lane&, turn) noexcept;
@@ -164,6 +164,7 @@ private:
     match next(port&) noexcept;
     match next(line&) noexcept;
     lane* fit(line&, std::size_t p) noexcept;
+    lane* fit(line&, std::size_t p, const barrier& others, std::uint64_t rails) noexcept;
     bool carry(const match&) noexcept;
     void took(lane&, piece&) noexcept;
     void gave(lane&, piece&, std::uint64_t landed) noexcept;
@@ -183,6 +184,7 @@ private:
     void lose(lane&) noexcept;
     void fenced(lane&) noexcept;
     void opened(lane&, const error_code&) noexcept;
+    static bool wanted(const piece&) noexcept;
     bool missed(const lane&) const noexcept;
     void strand(leg&) noexcept;
     void strand(line&) noexcept;
@@ -191,9 +193,21 @@ private:
     void unpark(link&) noexcept;
     bool parked(leg&) noexcept;
     bool parked(line&, piece&) noexcept;
+    void set_apart(lane&, piece&) noexcept;
     void stick(lane&, piece&) noexcept;
     void unstick(lane&) noexcept;
     void look(port&) noexcept;
+
+    // paths.cpp
+    void bar(link&, lane&) noexcept;
+    void detour(lane&, piece&) noexcept;
+    void turn_back(lane&, piece&) noexcept;
+    static bool cut_off(const line&, link*) noexcept;
+    void set_aside(line&) noexcept;
+    static std::uint64_t barred(const line&, std::size_t p) noexcept;
+    bool hopeless(const lane&) const noexcept;
+    std::uint64_t look_at_paths(port&) noexcept;
+    void path_opened(port&, std::uint64_t token, std::uint32_t rail, const error_code&) noexcept;
 
     // express.cpp
     piece& simple_piece() noexcept;

@@ -138,6 +138,10 @@ void engine::spare_posting(piece& p) noexcept
 bool engine::outlived(lane& l, piece& p, error_code& e) noexcept
 {
     if (p.stage == stage::session) return false;
+    if (e == errc::path_lost && via(p)) {
+        turn_back(l, p);
+        return true;
+    }
     if (e == errc::rail_lost) {
         l.lost.push_back(p);
         if (!p.ghost) send_again(p);
@@ -170,6 +174,8 @@ void engine::trust(lane& l) noexcept
     for (piece& p : l.order) p.due = std::max(p.due, d.judged() + patience_of(l));
     d.use(l.rail, true);
     if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
+    for (const barred_path& b : d.barred) // it may be the way for who has no other
+        if (link* const v = peers_.find(b.token); v && v->cut_off != 0) unpark(*v);
 }
 
 /// Something is missing for too long: nothing more goes there until that has come, or the rail is fenced.
@@ -230,13 +236,17 @@ void engine::opened(lane& l, const error_code& e) noexcept
     look_by(d, d.now); // what was stranded is not
 }
 
-/// Whether somebody waits for nothing but what this rail does not give back, or may, for a staging buffer.
+/// Whether somebody waits for nothing but a piece that does not come back, or may, for its staging buffer.
+bool engine::wanted(const piece& p) noexcept
+{
+    const bool needed = p.of->cut == p.of->length || p.buffer >= 0;
+    return p.op->stopping || p.of->failed || (p.landed_elsewhere && needed);
+}
+
 bool engine::missed(const lane& l) const noexcept
 {
-    return l.chunks == 0 || std::any_of(l.order.begin(), l.order.end(), [](const piece& p) {
-        const bool wanted = p.of->cut == p.of->length || p.buffer >= 0;
-        return p.ghost && (p.op->stopping || p.of->failed || (p.landed_elsewhere && wanted));
-    });
+    return l.chunks == 0 ||
+           std::any_of(l.order.begin(), l.order.end(), [](const piece& p) { return p.ghost && wanted(p); });
 }
 
 /// A leg whose peer is silent waits apart, so that it takes no windows from others.
@@ -244,7 +254,7 @@ bool engine::parked(leg& g) noexcept
 {
     if (g.cursor == g.end) return false;
     link* const v = via(g.op->extents[g.cursor]);
-    if (!v || !v->quiet) return false;
+    if (!v || !v->quiet || !v->alive()) return false;
     g.unlink();
     v->parked.push_back(g);
     return true;
@@ -255,20 +265,29 @@ bool engine::parked(line& w, piece& p) noexcept
 {
     if (p.stage == stage::session) return false;
     const link* const v = via(p);
-    if (!v || !v->quiet || std::exchange(p.probes, false)) return false;
+    if (!v || !v->quiet || !v->alive() || std::exchange(p.probes, false)) return false;
     w.parked.push(p);
     return true;
 }
 
-/// Overdue, and its peer has been silent since on every rail: that is not this rail's fault. It leaves the window, and is
-/// tried once more elsewhere, in case it is.
+/// It leaves the window, though it may still land.
+void engine::set_apart(lane& l, piece& p) noexcept
+{
+    if (!p.stuck) {
+        leave(p);
+        gave(l, p, 0);
+        p.at = &l;
+        p.stuck = true;
+    }
+    p.unlink();
+    l.stuck.push_back(p);
+}
+
+/// Overdue, and its peer has been silent since on every rail: that is not this rail's fault. It is tried once
+/// more elsewhere, in case it is.
 void engine::stick(lane& l, piece& p) noexcept
 {
-    leave(p);
-    gave(l, p, 0);
-    p.at = &l;
-    p.stuck = true;
-    l.stuck.push_back(p);
+    set_apart(l, p);
     link& v = *via(p);
     v.quiet = true;
     peers_.poke(v);
@@ -282,7 +301,7 @@ void engine::unstick(lane& l) noexcept
 {
     for (auto at = l.stuck.begin(); at != l.stuck.end();) {
         piece& p = *at++;
-        if (via(p)->latest < p.since) continue;
+        if (const link& v = *via(p); v.latest < p.since || v.barred & l.bit()) continue;
         p.unlink();
         p.due = l.of->judged() + patience_of(l);
         l.order.push_back(p);
@@ -292,6 +311,7 @@ void engine::unstick(lane& l) noexcept
 /// What waited apart for it goes with all others.
 void engine::unpark(link& v) noexcept
 {
+    v.cut_off = 0;
     while (!v.parked.empty()) {
         leg& g = v.parked.front();
         v.parked.pop_front();
@@ -326,14 +346,17 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
         piece& p = *at++;
         if (p.due > now) break;
         if (p.stage == stage::sum_before || p.stage == stage::session) continue;
-        // What the driver has not even taken is nobody's silence.
-        if (const link* const v = via(p); v && v->latest < p.since && !p.stuck && !waits_in(l.resumed, p)) {
+        const link* const v = waits_in(l.resumed, p) ? nullptr : via(p); // what the driver has not taken is nobody's silence
+        if (v && v->latest < p.since && !p.stuck) {
             stick(l, p);
-            continue;
+        } else if (v && l.landed_for != v && l.landed_since > p.since) {
+            detour(l, p);
+        } else {
+            suspect(l); // which lets go what it has not posted
+            break;
         }
-        suspect(l); // which lets go what it has not posted
-        break;
     }
+    if (l.health == health::good && hopeless(l)) lose(l);
     if (l.health == health::suspect) {
         for (piece& p : l.order) {
             if (p.due > now) break;
@@ -398,6 +421,7 @@ void engine::look(port& d) noexcept
         if (l.health == health::closed) at(l.since);
         if (l.health == health::good && !l.order.empty()) at(l.order.front().due + d.slip);
     }
+    if (const std::uint64_t t = look_at_paths(d)) at(t);
     for (auto& w : d.lines) {
         const bool waits = w->waiting(0) || w->waiting(1) || w->waiting(2);
         if (!waits || w->rails & d.usable) {

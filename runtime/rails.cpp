@@ -117,8 +117,14 @@ void port::drift(std::uint64_t at) noexcept
     if (rests) d.working &= ~l.bit();
     if (!l.refused && room(l, urgent)) d.full.set(l.rail, false);
     d.refresh(l.rail);
-    if (landed != 0)
-        if (link* const v = via(p)) heard(*v, d.now);
+    if (landed != 0) {
+        link* const v = via(p);
+        if (v) heard(*v, d.now);
+        if (p.since >= l.landed_since) {
+            l.landed_since = p.since;
+            l.landed_for = v;
+        }
+    }
     s.bytes += landed;
     if (s.bytes < (rests ? l.limits.spread_bytes : 2 * l.limits.chunk_bytes)) return;
 
@@ -135,6 +141,15 @@ void port::drift(std::uint64_t at) noexcept
 /// The rail for the next piece of this line at this priority; null when there is none now.
 lane* engine::fit(line& w, std::size_t p) noexcept
 {
+    if (w.of->barred.empty()) [[likely]] return fit(w, p, w.others, w.rails);
+    const std::uint64_t avoid = barred(w, p);
+    barrier others = w.others;
+    for (std::uint64_t left = avoid; left; left &= left - 1) others.set(static_cast<std::uint32_t>(std::countr_zero(left)), true);
+    return fit(w, p, others, w.rails & ~avoid);
+}
+
+[[gnu::always_inline]] inline lane* engine::fit(line& w, std::size_t p, const barrier& others, std::uint64_t rails) noexcept
+{
     port& d = *w.of;
     double bytes = 0, rest = 0; // of the piece; and of what waits with it
     if (const piece* waits = w.ready[p].front()) {
@@ -148,11 +163,11 @@ lane* engine::fit(line& w, std::size_t p) noexcept
                    static_cast<double>(x.length) * (g.end - g.cursor - 1);
         }
     }
-    std::uint32_t r = d.soonest<false>(w, bytes);
+    std::uint32_t r = d.soonest<false>(others, bytes);
     if (r == most_rails) return nullptr;
     if (d.full.words[r]) {
-        r = d.soonest<true>(w, bytes);
-        if (r == most_rails || d.forecasts[r].of(bytes) > d.horizon(w.rails & d.usable, rest)) return nullptr;
+        r = d.soonest<true>(others, bytes);
+        if (r == most_rails || d.forecasts[r].of(bytes) > d.horizon(rails & d.usable, rest)) return nullptr;
     }
     return room(d.lanes[r], p) ? &d.lanes[r] : nullptr;
 }
@@ -161,6 +176,7 @@ lane* engine::fit(line& w, std::size_t p) noexcept
 engine::match engine::next(line& w) noexcept
 {
     if (!w.asked) return {};
+    if (!w.of->barred.empty()) set_aside(w);
     const bool later = w.waiting(background);
     const bool due = later && w.owed >= background_share * w.limits.chunk_bytes;
     if (due)

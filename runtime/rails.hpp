@@ -59,6 +59,8 @@ struct lane {
     pace paced;
 
     // Where it may be lost.
+    std::uint64_t landed_since = 0;      ///< when that was posted which was posted last of what landed
+    const link* landed_for = nullptr;    ///< whose that was; compared, never followed
     wye::detail::health health = health::good;
     double patience = 1;                 ///< grows with every suspicion that was wrong
     std::uint64_t since = 0;             ///< suspected; closed: when to open it
@@ -94,7 +96,7 @@ struct line {
     std::uint64_t burst = 0;             ///< bytes since it last let other lines go first
     fifo<piece> ready[priority_count];   ///< second hops and sessions
     list<leg> legs[priority_count];      ///< operations to cut from
-    fifo<piece> parked;                  ///< what peers are to get that are silent
+    fifo<piece> parked;                  ///< for peers that are silent, or that no rail leads to
 
     /// Bits of the priorities that something was queued for. A leg may leave its queue without a word, so a
     /// bit that is set is a hint, and one that is not is a fact.
@@ -133,6 +135,14 @@ struct forecast {
     double of(double more) const noexcept { return (bytes + more) * ns_per_byte + latency_ns; }
 };
 
+/// A way to a peer over a rail that carries nothing now (paths.cpp).
+struct barred_path {
+    std::uint64_t token = 0; ///< of the link, which may go meanwhile
+    std::uint32_t rail = 0;
+    std::uint64_t at = 0, rest = 0; ///< nanoseconds: when the driver is asked whether it is open again
+    bool asking = false;
+};
+
 /// A driver as the scheduler sees it: its rails, and what waits for them.
 struct port : timer {
     port(driver&, std::uint64_t now);
@@ -140,10 +150,10 @@ struct port : timer {
     /// Several rails, or one that may be lost: pieces are pulled (rails.cpp).
     bool many() const noexcept { return pulls; }
     bool holds_any() const noexcept { return many() ? working != 0 : lanes.front().chunks != 0; }
-    /// The usable rail of a line that would be done first with so many bytes more, or `most_rails` when there
+    /// The usable rail, but for these others, that would be done first with so many bytes more, or `most_rails` when there
     /// is none; of those with room, if that is asked for.
     template <bool with_room>
-    std::uint32_t soonest(const line&, double more) const noexcept;
+    std::uint32_t soonest(const barrier& others, double more) const noexcept;
     /// When all these rails would be done with so many bytes more, shared out well.
     double horizon(std::uint64_t rails, double more) const noexcept;
     /// The line of what these rails may carry.
@@ -186,10 +196,11 @@ struct port : timer {
     alignas(64) std::array<float, most_rails> busy_for{}, per_byte{};
     std::vector<lane> lanes;             ///< by rail
     std::vector<std::unique_ptr<line>> lines;
+    std::vector<barred_path> barred;
 };
 
 template <bool with_room>
-inline std::uint32_t port::soonest(const line& w, double more) const noexcept
+inline std::uint32_t port::soonest(const barrier& others, double more) const noexcept
 {
     constexpr float longest = 33e6f; // half a second; what is longer is all the same
     const auto bytes = static_cast<float>(more);
@@ -202,7 +213,7 @@ inline std::uint32_t port::soonest(const line& w, double more) const noexcept
         const auto at = static_cast<std::size_t>(r);
         const float end = busy_for[at] + bytes * per_byte[at];
         const auto time = static_cast<std::int32_t>(end < longest ? end : longest);
-        std::int32_t word = ((time << 6) | (r ^ first)) | w.others.words[at] | unusable.words[at];
+        std::int32_t word = ((time << 6) | (r ^ first)) | others.words[at] | unusable.words[at];
         if constexpr (with_room) word |= full.words[at];
         best = word < best ? word : best;
     }

@@ -466,22 +466,22 @@ void engine::told(operation& op, bool arrived) noexcept
 }
 
 /// Those of its transfers are lost that have part in the peer; all, where nobody asks for the `status` of each.
-void engine::abandon(operation& op, const link& l) noexcept
+void engine::abandon(operation& op, const link& l, errc why) noexcept
 {
-    if (!op.status) return stop(op, errc::peer_lost);
+    if (!op.status) return stop(op, why);
     ++op.left; // as in `stop`
     const auto each = [&](auto&& what) {
         for (std::uint32_t i = 0; i < op.count; ++i)
             if (extent& x = op.extents[i]; x.at != phase::over && touches(x, l)) what(x);
     };
-    each([&](extent& x) { fail(op, x, errc::peer_lost); });
+    each([&](extent& x) { fail(op, x, why); });
     sweep(op, &l);
     each([&](extent& x) { settle(op, x); });
     if (--op.left == 0) finish(op);
 }
 
 /// Copies from or to what can be reached no more.
-void engine::abandon(link& l) noexcept
+void engine::abandon(link& l, errc why) noexcept
 {
     const auto concerns = [&](const operation& op) {
         return std::any_of(op.extents, op.extents + op.count,
@@ -490,7 +490,7 @@ void engine::abandon(link& l) noexcept
     // Stopping one may finish it, and so unlink it.
     for (auto at = operations_.begin(); at != operations_.end();) {
         operation& op = *at++;
-        if (concerns(op)) abandon(op, l);
+        if (concerns(op)) abandon(op, l, why);
     }
     unpark(l); // legs that have more to do than that
 }

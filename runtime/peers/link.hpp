@@ -95,6 +95,8 @@ struct link {
     std::uint64_t latest = 0;   ///< nanoseconds: when anything of it arrived, or landed there
     bool quiet = false;         ///< something is overdue, and nothing came meanwhile
     list<leg> parked;           ///< what waits until it is heard again, or lost
+    std::uint64_t barred = 0;   ///< bits of rails that do not lead to it (paths.cpp)
+    std::uint64_t cut_off = 0;  ///< nanoseconds: since when none does that something waits for; 0 otherwise
 
     bool alive() const noexcept { return state == link_state::open; }
     bool in_use() const noexcept; ///< by copies

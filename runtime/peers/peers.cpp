@@ -307,7 +307,7 @@ void peers::lose(link& l, error_code why)
     l.why = why;
     l.say_again = 0;
     strand(l);
-    engine_.abandon(l);
+    engine_.abandon(l, errc::peer_lost);
     l.talk.give_up();
     for (const auto& w : std::exchange(l.waiting, {})) w->set(why);
     leaves(l, true);

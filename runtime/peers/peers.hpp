@@ -58,6 +58,7 @@ public:
     // Connections (handshake.cpp, peers.cpp).
     task<peer> connect(wire::bytes metadata);
     void let_go(link&) noexcept; ///< a handle
+    link* find(std::uint64_t token) const noexcept; ///< null when it has gone
     void poke(link&); ///< asks for a sign of life, each time over another rail
     /// To this peer, told when it has it.
     void notify(link&, wire::notify, stream::told);
@@ -95,7 +96,6 @@ private:
     const wire::incarnation& life();
     void listen();
     link& add_link(fabric&);
-    link* find(std::uint64_t token) const noexcept;
     bool anybody_open(const std::string& name) const noexcept;
     bool other_way(const link&) const noexcept;
     void mark(link&) noexcept;

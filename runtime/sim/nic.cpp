@@ -201,6 +201,7 @@ void rails_driver::arrive(std::uint64_t id)
     if (!d) return end(id, errc::withdrawn);
     if (!machine_.in.lives(d->endpoint)) return; // nobody says so
     if (nic_.rails[it->second.rail].state == rail_state::broken) return break_off(id);
+    if (d->of->nic.rails[it->second.rail].state == rail_state::broken) return turn_away(id);
     land(id);
     end(id, {});
 }
@@ -218,6 +219,15 @@ void rails_driver::break_off(std::uint64_t id)
         std::memcpy(to, late->data(), late->size());
     });
     end(id, errc::rail_lost);
+}
+
+/// The other end of the rail gives it up: some of its bytes have landed, and no more will.
+void rails_driver::turn_away(std::uint64_t id)
+{
+    const loan& l = loans_.at(id);
+    const std::byte* const from = place_of(l, l.c->from);
+    std::memcpy(place_of(l, l.c->to), from, machine_.in.random.below(l.bytes + 1));
+    end(id, errc::path_lost);
 }
 
 void rails_driver::end(std::uint64_t id, error_code e)
@@ -248,6 +258,17 @@ void rails_driver::open_rail(std::uint32_t index, std::function<void(error_code)
         endpoints_[index].open = up;
         answer([opened = std::move(opened), up] { opened(up ? error_code{} : make_error_code(errc::rail_lost)); });
     });
+}
+
+void rails_driver::open_path(std::uint32_t index, std::uint32_t peer, std::function<void(error_code)> opened)
+{
+    ++pending_;
+    const auto ask = [this, index, there = known_.at(peer - 1).on, opened = std::move(opened)]() mutable {
+        const auto up = [index](const machine& m) { return m.nic.rails[index].state == rail_state::up; };
+        const bool open = endpoints_[index].open && up(machine_) && up(*there);
+        answer([opened = std::move(opened), open] { opened(open ? error_code{} : make_error_code(errc::path_lost)); });
+    };
+    machine_.in.at(machine_.in.now() + 2 * nic_.rails[index].model.latency, ask);
 }
 
 std::size_t rails_driver::poll(turn t) noexcept

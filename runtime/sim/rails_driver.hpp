@@ -65,6 +65,7 @@ public:
     bool may_lose_rails() const noexcept override { return true; }
     void fence(std::uint32_t, std::function<void()> fenced) override;
     void open_rail(std::uint32_t, std::function<void(error_code)> opened) override;
+    void open_path(std::uint32_t rail, std::uint32_t peer, std::function<void(error_code)> opened) override;
 
     // Others (fabric.cpp).
     std::vector<std::byte> address() override;
@@ -115,6 +116,7 @@ private:
     void land(std::uint64_t id);
     void arrive(std::uint64_t id);
     void break_off(std::uint64_t id);
+    void turn_away(std::uint64_t id);
     void end(std::uint64_t id, error_code);
     void answer(std::function<void()> f)
     {
