@@ -6,6 +6,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 
+#include "peers/wire.hpp"
 #include "support/peer_world.hpp"
 
 using namespace wye;
@@ -51,6 +52,18 @@ BOOST_AUTO_TEST_CASE(metadata_is_input)
         BOOST_TEST(e == errc::bad_metadata);
         e = co_await failure_of(drop(v.decode.connect(v.decode.metadata())));
         BOOST_TEST(e == errc::not_supported);
+    });
+}
+
+// Metadata of an earlier life of whoever listens there now is refused by name.
+BOOST_AUTO_TEST_CASE(metadata_of_an_earlier_life_is_stale)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        wye::detail::wire::metadata m = *wye::detail::wire::decode_metadata(v.decode.metadata());
+        ++m.life.high;
+        const error_code e = co_await failure_of(drop(v.prefill.connect(wye::detail::wire::encode(m))));
+        BOOST_TEST(e == errc::stale_metadata);
     });
 }
 

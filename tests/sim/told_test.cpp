@@ -57,6 +57,23 @@ BOOST_AUTO_TEST_CASE(tells_alone_and_counts)
     });
 }
 
+BOOST_AUTO_TEST_CASE(keys_and_payloads_are_bounded)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        const std::string longest(1024, 'k');
+        co_await v.prefill.notify(v.to, longest, lab::pattern(4096, 1));
+        const notification n = co_await v.decode.notified(longest);
+        BOOST_TEST(n.payload == lab::pattern(4096, 1));
+        error_code e = co_await failure_of(v.prefill.notify(v.to, longest + 'k'));
+        BOOST_TEST(e == errc::bad_name);
+        e = co_await failure_of(v.prefill.notify(v.to, "k", lab::pattern(4097, 1)));
+        BOOST_TEST(e == errc::bad_name);
+        e = co_await failure_of(v.prefill.notify(v.to, ""));
+        BOOST_TEST(e == errc::bad_name);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_cancelled_write_tells_that_it_was_aborted)
 {
     world w;
