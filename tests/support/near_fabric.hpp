@@ -87,10 +87,10 @@ public:
     std::unique_ptr<segment> import(std::uint32_t peer, wye::tier t, std::int32_t device, std::uint64_t length,
                                     std::span<const std::byte> description) override
     {
-        const auto key = number_in(description);
-        if (!key || peer == 0 || peer > known_.size()) return nullptr;
+        const auto id = number_in(description);
+        if (!id || peer == 0 || peer > known_.size()) return nullptr;
         auto s = std::make_unique<remote>(t);
-        s->key = *key;
+        s->key = *id;
         s->device = device;
         s->length = length;
         s->reach = 1;
@@ -98,9 +98,9 @@ public:
     }
     bool renew(segment& s, std::span<const std::byte> description, std::function<void()> drained) override
     {
-        const auto key = number_in(description);
-        if (!key) return false;
-        static_cast<remote&>(s).key = *key;
+        const auto id = number_in(description);
+        if (!id) return false;
+        static_cast<remote&>(s).key = *id;
         answers_.push_back(std::move(drained)); // after what was queued before, as `poll` has it
         return true;
     }
