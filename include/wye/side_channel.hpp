@@ -69,7 +69,8 @@ class caller;
 /// Without TLS others on the path can read the metadata, which lets nobody in who does not also prove the agent's own
 /// secret (`peer_options::secret`), but they cannot change or replay it.
 ///
-/// Its destructor ends every connection. The agent must outlive it.
+/// Its destructor ends every connection. The agent must outlive it. Where the runtime is a guest, the host must have run
+/// what that has ended before the runtime goes, as with any socket on it.
 class side_channel {
 public:
     /// Listens from now on. Throws system_error (`not_trusted` without a secret, `bad_name` for an address that is none,

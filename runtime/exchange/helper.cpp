@@ -2,6 +2,7 @@
 #include "helper.hpp"
 
 #include <exception>
+#include <optional>
 #include <utility>
 
 #include <boost/asio/dispatch.hpp>
@@ -27,14 +28,17 @@ public:
     explicit helper(asio::execution_context& c) : service{c} {}
     ~helper() override { shutdown(); }
 
-    asio::thread_pool threads{1};
+    asio::thread_pool& threads() noexcept { return *threads_; }
 
 private:
+    /// Drops what has not begun now, while the coroutines that wait for it can still unwind.
     void shutdown() override
     {
-        threads.stop();
-        threads.join();
+        if (threads_) threads_->stop();
+        threads_.reset();
     }
+
+    std::optional<asio::thread_pool> threads_{std::in_place, 1};
 };
 
 } // namespace
@@ -45,7 +49,7 @@ task<> beside_loop(runtime& rt, std::function<void()> f)
     helper& by = asio::use_service<helper>(io);
     const auto begin = [&io, &by](auto handler, std::function<void()> job) {
         auto work = asio::make_work_guard(handler);
-        asio::post(by.threads, [&io, handler = std::move(handler), job = std::move(job), work = std::move(work)]() mutable {
+        asio::post(by.threads(), [&io, handler = std::move(handler), job = std::move(job), work = std::move(work)]() mutable {
             std::exception_ptr thrown;
             try {
                 job();
