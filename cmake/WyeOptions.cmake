@@ -42,9 +42,9 @@ if(WYE_TESTS)
     wye_find_boost(WYE_TESTS json unit_test_framework)
 endif()
 find_package(Threads REQUIRED)
-find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
+find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto SSL)
 if(NOT OPENSSL_FOUND)
-    message(FATAL_ERROR "wye needs OpenSSL 3.0 or newer, its libcrypto (Debian: libssl-dev; samples/run and tests/run "
+    message(FATAL_ERROR "wye needs OpenSSL 3.0 or newer, its libcrypto and libssl (Debian: libssl-dev; samples/run and tests/run "
                         "install it)")
 endif()
 find_package(PkgConfig QUIET)

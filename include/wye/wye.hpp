@@ -4,6 +4,7 @@
 #include <wye/agent.hpp>
 #include <wye/bucket.hpp>
 #include <wye/copy.hpp>
+#include <wye/directory.hpp>
 #include <wye/drivers.hpp>
 #include <wye/error.hpp>
 #include <wye/fabric.hpp>
@@ -19,5 +20,6 @@
 #include <wye/region.hpp>
 #include <wye/runtime.hpp>
 #include <wye/segment.hpp>
+#include <wye/side_channel.hpp>
 #include <wye/task.hpp>
 #include <wye/units.hpp>

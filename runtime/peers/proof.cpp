@@ -53,19 +53,23 @@ void fill_randomly(std::span<std::byte> to)
     }
 }
 
-wire::digest prove(std::string_view secret, side who, const handshake& h)
+wire::digest hmac(std::string_view key, wire::view text)
 {
-    const wire::bytes sworn = transcript(who, h);
-    wire::digest proof{};
+    wire::digest out{};
     unsigned length = 0;
     // A null key would mean the one before to OpenSSL.
-    const char* const key = secret.empty() ? "" : secret.data();
-    if (!::HMAC(::EVP_sha256(), key, static_cast<int>(secret.size()),
-                reinterpret_cast<const unsigned char*>(sworn.data()), sworn.size(),
-                reinterpret_cast<unsigned char*>(proof.data()), &length) ||
-        length != proof.size())
+    const char* const from = key.empty() ? "" : key.data();
+    if (!::HMAC(::EVP_sha256(), from, static_cast<int>(key.size()),
+                reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+                reinterpret_cast<unsigned char*>(out.data()), &length) ||
+        length != out.size())
         throw std::system_error{std::make_error_code(std::errc::not_supported), "HMAC-SHA256"};
-    return proof;
+    return out;
+}
+
+wire::digest prove(std::string_view secret, side who, const handshake& h)
+{
+    return hmac(secret, transcript(who, h));
 }
 
 bool same(const wire::digest& a, const wire::digest& b) noexcept

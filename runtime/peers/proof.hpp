@@ -10,6 +10,9 @@ namespace wye::detail {
 /// Bytes that nobody can guess, of the operating system's. Throws system_error when it has none.
 void fill_randomly(std::span<std::byte>);
 
+/// HMAC-SHA256 (RFC 2104).
+wire::digest hmac(std::string_view key, wire::view text);
+
 /// What both sides of a link swear to. Either side's proof covers all of it, so none can be played back elsewhere.
 struct handshake {
     std::string_view name;            ///< of who said hello
@@ -19,7 +22,7 @@ struct handshake {
 };
 enum class side : std::uint8_t { caller, called };
 
-/// HMAC-SHA256 (RFC 2104) by the secret, of which side speaks and the handshake in a form in which no two are alike.
+/// `hmac` by the secret, of which side speaks and the handshake in a form in which no two are alike.
 wire::digest prove(std::string_view secret, side, const handshake&);
 /// Compares in constant time.
 bool same(const wire::digest&, const wire::digest&) noexcept;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// make_corpus FOLDER: writes what the fuzzer begins with to FOLDER/metadata and FOLDER/frame, the same each time.
+// make_corpus FOLDER: writes what the fuzzer begins with to FOLDER/metadata, frame and channel, the same each time.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 
+#include <exchange/channel_frames.hpp>
 #include <support/wire_values.hpp>
 
 namespace {
@@ -30,6 +31,20 @@ wire::bytes frame_of(wire_values& values, const std::vector<wire::record>& recor
     return frame;
 }
 
+/// All that is said, one after the other.
+wire::bytes session()
+{
+    namespace channel = wye::detail::channel;
+    constexpr std::size_t bodies[] = {16, 16, 32, 32, 32, 100};
+    wire::bytes all;
+    for (std::uint16_t k = 1; k <= std::size(bodies); ++k) {
+        const channel::header h = channel::encode_header(static_cast<channel::kind>(k), bodies[k - 1]);
+        all.insert(all.end(), h.begin(), h.end());
+        all.resize(all.size() + bodies[k - 1]);
+    }
+    return all;
+}
+
 } // namespace
 
 int main(int count, char** arguments)
@@ -40,6 +55,7 @@ int main(int count, char** arguments)
     }
     const std::filesystem::path root = arguments[1];
     write(root / "metadata", "least", wire::encode(wire_values{1, wire_values::sizes::least}.metadata()));
+    write(root / "channel", "session", session());
     for (unsigned seed = 1; seed <= seeds; ++seed) {
         wire_values values{seed};
         write(root / "metadata", "drawn-" + std::to_string(seed), wire::encode(values.metadata()));
