@@ -37,6 +37,7 @@ public:
         case errc::stale_metadata: return "metadata of an earlier life of that agent";
         case errc::stale_epoch: return "the peer has published something else by that name since";
         case errc::withdrawn: return "the peer has withdrawn that memory";
+        case errc::path_lost: return "the way to the peer over this rail broke";
         }
         return "unknown error " + std::to_string(value);
     }
@@ -50,6 +51,7 @@ public:
         case errc::out_of_range: return sys::errc::result_out_of_range;
         case errc::corrupt:
         case errc::rail_lost:
+        case errc::path_lost:
         case errc::short_transfer: return sys::errc::io_error;
         case errc::not_found: return sys::errc::no_such_file_or_directory;
         case errc::peer_lost: return sys::errc::connection_aborted;

@@ -38,6 +38,8 @@ enum class errc {
     stale_metadata,      ///< it speaks of an earlier life of that agent: fetch it again
     stale_epoch,         ///< the peer has published something else by that name since
     withdrawn,           ///< the peer lets nobody in there any more, or not us
+    path_lost,           ///< of a chunk: the way over this rail to this peer broke; nothing of the chunk touches memory
+                         ///< any more, and others on the rail go on
 };
 
 const boost::system::error_category& wye_category() noexcept;

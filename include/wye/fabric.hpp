@@ -46,6 +46,13 @@ public:
     /// submitted before. False when the description makes no sense.
     virtual bool renew(segment& imported, std::span<const std::byte> description, std::function<void()> drained) = 0;
 
+    /// A chunk ended in `errc::path_lost`: finds out whether that rail carries anything to that peer again. Asked again
+    /// later if not. Chunks may be submitted meanwhile, and wait for the same.
+    virtual void open_path(std::uint32_t /*rail*/, std::uint32_t /*peer*/, std::function<void(error_code)> opened)
+    {
+        opened({});
+    }
+
     /// Sends at most 8 KiB, which it copies. The message may be lost, doubled or overtaken. `attempt` counts how often
     /// these bytes were sent: another attempt takes another rail, where there is one. False: not now.
     virtual bool send(std::uint32_t peer, std::uint32_t attempt, std::span<const std::byte> message) noexcept = 0;
