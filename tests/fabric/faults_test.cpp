@@ -179,6 +179,28 @@ BOOST_AUTO_TEST_CASE(severing_a_writer_shuts_it_out)
     for (const chunk& c : w.chunks) BOOST_TEST((c.error == errc::peer_lost || !c.error), c.error.message());
 }
 
+// A key that ends, and a writer that does not know: nothing comes in, and by another key everything does.
+BOOST_AUTO_TEST_CASE(who_is_cut_off_comes_back_by_another_key)
+{
+    flying w;
+    poll_for({w.there.get()}, 1ms);
+    w.there->withdraw(w.key.id);
+    w.there->cut_off(w.us);
+    std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x33});
+    bool granted = false;
+    w.there->grant(w.pool, access::read_write, [&](error_code, fabric::key k) { w.key = std::move(k); granted = true; });
+    BOOST_TEST(w.both([&] { return granted && w.all_over(); }));
+    for (const chunk& c : w.chunks) BOOST_TEST((c.error == errc::path_lost || !c.error), c.error.message());
+    BOOST_TEST((w.pool.content == bytes(pieces * piece_bytes, std::byte{0x33})));
+    bool drained = false;
+    BOOST_TEST(w.here->renew(*w.kv, w.key.description, [&] { drained = true; }));
+    BOOST_TEST(w.both([&] { return drained; }));
+    const chunk& again = w.go(0, piece_bytes, 0);
+    BOOST_TEST(w.both([&] { return again.ends != 0; }));
+    BOOST_TEST(!again.error, again.error.message());
+    BOOST_TEST((w.pool.content[piece_bytes - 1] == std::byte{0x5a}));
+}
+
 BOOST_AUTO_TEST_CASE(nobody_there_is_an_error_in_time)
 {
     const std::unique_ptr<fabric> here = make_libfabric(loopback(2));

@@ -65,6 +65,7 @@ public:
     std::vector<std::byte> address() override;
     void grant(segment&, access, std::function<void(error_code, key)>) override;
     void withdraw(std::uint64_t id) noexcept override;
+    void cut_off(std::uint32_t peer) noexcept override;
     void admit(std::span<const std::byte> address, std::function<void(error_code, std::uint32_t)>) override;
     void sever(std::uint32_t peer, std::function<void()>) override;
     std::unique_ptr<segment> import(std::uint32_t peer, wye::tier, std::int32_t device, std::uint64_t length,

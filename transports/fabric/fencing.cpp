@@ -183,6 +183,14 @@ void libfabric_driver::open_path(std::uint32_t index, std::uint32_t peer, std::f
     begin_ping(p);
 }
 
+/// Where there are no connections a key that has ended keeps everything out by itself.
+void libfabric_driver::cut_off(std::uint32_t peer) noexcept
+{
+    contact* const k = numbers_[peer - 1].of;
+    if (!k || !closes_paths_) return;
+    for (entry& e : k->entries) close_entry(*k, e, true);
+}
+
 void libfabric_driver::sever(std::uint32_t peer, std::function<void()> severed)
 {
     number& m = numbers_[peer - 1];

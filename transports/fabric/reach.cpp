@@ -90,7 +90,7 @@ void libfabric_driver::grant(segment& s, access a, std::function<void(error_code
     });
 }
 
-/// What is half received when a key ends is not stopped by that: see decision 15 for who may still be writing then.
+/// A message that is half received has had its key looked at: `cut_off` ends that.
 void libfabric_driver::withdraw(std::uint64_t id) noexcept { granted_.erase(id); }
 
 std::vector<std::byte> libfabric_driver::address()
