@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include <boost/asio/as_tuple.hpp>
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
