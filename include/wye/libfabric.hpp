@@ -59,8 +59,8 @@ struct libfabric_facts {
 /// Reaches other agents over libfabric: one endpoint on each rail, all driven by the runtime's thread. For `agent::add`.
 ///
 /// Throws system_error with one line that says why, when the library has no such provider, or a rail cannot be opened.
-/// `errc::not_supported` when wye was built without libfabric. Sets FI_AV_REMOVE_CLEANUP in the environment (fi_rxm(7)):
-/// make it before anything else in the process uses libfabric, or set the variable yourself.
+/// `errc::not_supported` when wye was built without libfabric. A program that has this in it sets FI_AV_REMOVE_CLEANUP and
+/// IPATH_NO_BACKTRACE in its environment before main, unless they are set.
 std::unique_ptr<fabric> make_libfabric(const libfabric_options& = {});
 
 /// Of a driver that `make_libfabric` made; empty for any other.

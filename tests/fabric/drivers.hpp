@@ -36,8 +36,8 @@ inline libfabric_options loopback(std::uint32_t rails)
 {
     libfabric_options o;
     for (std::uint32_t i = 1; i <= rails; ++i) o.rails.push_back("127.0.0." + std::to_string(i));
-    o.connect_within = 500ms;
-    o.bar_within = 1s;
+    o.connect_within = 2s;
+    o.bar_within = 3s;
     return o;
 }
 
@@ -53,7 +53,7 @@ struct area : segment {
 
 /// Polls all of them until `over`, or so long.
 template <class Over>
-bool poll(std::initializer_list<fabric*> all, Over over, std::chrono::milliseconds longest = 10s)
+bool poll(std::initializer_list<fabric*> all, Over over, std::chrono::milliseconds longest = 30s)
 {
     for (const auto end = steady::now() + longest; !over();) {
         if (steady::now() > end) return false;
@@ -119,7 +119,7 @@ struct two {
             if (c.ends == 0) return false;
         return true;
     }
-    bool both(auto over, std::chrono::milliseconds longest = 10s) { return poll({here.get(), there.get()}, over, longest); }
+    bool both(auto over, std::chrono::milliseconds longest = 30s) { return poll({here.get(), there.get()}, over, longest); }
 
     std::unique_ptr<fabric> here, there;
     area from, pool;

@@ -75,6 +75,26 @@ BOOST_AUTO_TEST_CASE(a_fence_waits_for_the_other_side)
     BOOST_TEST((w.pool.content[piece_bytes - 1] == std::byte{0x5a}));
 }
 
+// Endpoints close and memory is registered on the helper thread, as with a NIC that takes its time.
+BOOST_AUTO_TEST_CASE(what_is_slow_is_off_the_loop)
+{
+    wye::libfabric_options o = loopback(2);
+    o.always_off_loop = true;
+    two w{pieces * piece_bytes, o, o};
+    for (int round = 0; round < 4; ++round) {
+        for (std::size_t i = 0; i < 16; ++i)
+            if (!w.here->submit(w.piece(i * piece_bytes, piece_bytes, 0))) w.chunks.pop_back();
+        bool fenced = false, opened = false;
+        w.here->fence(0, [&] { fenced = true; });
+        BOOST_TEST(w.both([&] { return fenced && w.all_over(); }));
+        w.here->open_rail(0, [&](error_code e) { opened = !e; });
+        BOOST_TEST(w.both([&] { return opened; }));
+    }
+    const chunk& again = w.go(0, piece_bytes, 0);
+    BOOST_TEST(w.both([&] { return again.ends != 0; }));
+    BOOST_TEST(!again.error, again.error.message());
+}
+
 // With one rail there is no other to ask by: the connection is made anew for it.
 BOOST_AUTO_TEST_CASE(a_fence_of_the_only_rail_ends)
 {
@@ -211,7 +231,7 @@ BOOST_AUTO_TEST_CASE(nobody_there_is_an_error_in_time)
     here->admit(address, [&](error_code x, std::uint32_t) { e = x; told = true; });
     BOOST_TEST(poll({here.get()}, [&] { return told; }));
     BOOST_TEST(e == errc::peer_lost);
-    BOOST_TEST((steady::now() - begun < 2s));
+    BOOST_TEST((steady::now() - begun < 8s));
 }
 
 BOOST_AUTO_TEST_CASE(a_peer_that_is_gone_is_an_error_in_time)
@@ -221,7 +241,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_is_gone_is_an_error_in_time)
     w.there.reset();
     const auto begun = steady::now();
     BOOST_TEST(poll({w.here.get()}, [&] { return w.all_over(); }));
-    BOOST_TEST((steady::now() - begun < 3s));
+    BOOST_TEST((steady::now() - begun < 12s));
     chunk& late = w.piece(0, 100, 1);
     BOOST_TEST(w.here->submit(late));
     BOOST_TEST(poll({w.here.get()}, [&] { return late.ends != 0; }));
@@ -242,7 +262,6 @@ BOOST_AUTO_TEST_CASE(bounds_are_checked_here)
     BOOST_TEST(!error_of(w.go(64_KiB - 10, 10, 0, false)));
 }
 
-// An address that changed is told by another rail, and a key that was changed by the answer.
 BOOST_AUTO_TEST_CASE(messages_go_round_rails_that_are_closed)
 {
     two w{4_KiB, loopback(2), loopback(2)};

@@ -59,10 +59,9 @@ libfabric_driver::libfabric_driver(const libfabric_options& o) : options_{o}, id
     provider_ = p.name;
     closes_paths_ = p.closes_paths;
     emulated_writes_ = p.emulated_writes;
-    slow_ = p.slow || o.always_off_loop;
     open_rails(std::move(p.rails), o, o.rails.empty());
     stations_.resize(rails_.size());
-    if (slow_) off_loop_ = std::make_unique<off_loop>();
+    if (p.slow) off_loop_ = std::make_unique<off_loop>();
     if (sleeps_) make_descriptors();
 }
 

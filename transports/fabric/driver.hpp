@@ -182,7 +182,7 @@ private:
 
     const libfabric_options options_;
     std::string provider_;
-    bool closes_paths_ = false, slow_ = false, emulated_writes_ = false, sleeps_ = false, listens_ = false;
+    bool closes_paths_ = false, emulated_writes_ = false, sleeps_ = false, listens_ = false;
     std::uint64_t id_here_ = 0, door_ = 0;
     std::vector<std::unique_ptr<rail>> rails_;
     std::vector<station> stations_;

@@ -28,8 +28,9 @@ constexpr std::size_t most_rails = 64;
 
 bool over_tcp(const std::string& name) { return name == "tcp;ofi_rxm"; }
 bool is_efa(const std::string& name) { return name == "efa" || name == "efa-direct"; }
+bool is_slow(const std::string& name) { return is_efa(name) || name.starts_with("verbs"); }
 
-info hints_for(const std::string& name)
+info hints_for(const std::string& name, bool off_loop)
 {
     info h{::fi_allocinfo()};
     if (!h) throw std::bad_alloc{};
@@ -38,7 +39,7 @@ info hints_for(const std::string& name)
     h->ep_attr->type = FI_EP_RDM;
     // An MR that belongs to an endpoint (FI_MR_ENDPOINT) would not outlive a fence, so that is not offered.
     h->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_VIRT_ADDR;
-    h->domain_attr->threading = is_efa(name) ? FI_THREAD_SAFE : FI_THREAD_DOMAIN;
+    h->domain_attr->threading = off_loop ? FI_THREAD_SAFE : FI_THREAD_DOMAIN;
     h->domain_attr->control_progress = h->domain_attr->data_progress = FI_PROGRESS_MANUAL;
     // A write ends when it has arrived: everything that is told after the last byte rests on that.
     h->tx_attr->op_flags = FI_DELIVERY_COMPLETE;
@@ -47,9 +48,9 @@ info hints_for(const std::string& name)
 }
 
 /// All that the provider of exactly this name has, from this local address.
-std::vector<info> ask(const std::string& name, const char* from)
+std::vector<info> ask(const std::string& name, const char* from, bool off_loop)
 {
-    const info hints = hints_for(name);
+    const info hints = hints_for(name, off_loop);
     fi_info* first = nullptr;
     if (::fi_getinfo(api_version(), from, nullptr, from ? FI_SOURCE : 0, hints.get(), &first) < 0) return {};
     const info all{first};
@@ -88,7 +89,7 @@ void take_addresses(provider& p, const libfabric_options& o)
     std::vector<std::string> from = o.rails;
     if (from.empty() && over_tcp(p.name)) from = {"127.0.0.1"};
     for (const std::string& rail : from) {
-        std::vector<info> found = ask(p.name, address_of(rail).c_str());
+        std::vector<info> found = ask(p.name, address_of(rail).c_str(), p.slow);
         if (found.empty()) refuse(p.name + " has no endpoint that confirms delivery at " + rail);
         p.rails.push_back({rail, std::move(found.front())});
     }
@@ -98,7 +99,7 @@ void take_addresses(provider& p, const libfabric_options& o)
 void take_domains(provider& p, const libfabric_options& o)
 {
     std::vector<std::string> seen;
-    for (info& i : ask(p.name, nullptr)) {
+    for (info& i : ask(p.name, nullptr, p.slow)) {
         const std::string name = i->domain_attr->name;
         const auto listed = [&](const std::vector<std::string>& l) { return std::find(l.begin(), l.end(), name) != l.end(); };
         if (listed(seen) || (!o.rails.empty() && !listed(o.rails))) continue;
@@ -113,7 +114,7 @@ std::string wanted_name(const libfabric_options& o)
 {
     if (const char* const forced = std::getenv("WYE_FABRIC_PROVIDER"); forced && *forced) return forced;
     if (!o.provider.empty()) return o.provider;
-    return ask("efa", nullptr).empty() ? "tcp;ofi_rxm" : "efa";
+    return ask("efa", nullptr, true).empty() ? "tcp;ofi_rxm" : "efa";
 }
 
 } // namespace
@@ -125,13 +126,11 @@ std::uint32_t api_version() noexcept
 
 provider choose(const libfabric_options& o)
 {
-    // Read once, when libfabric begins: without it rxm keeps the connection of an address that is removed.
-    ::setenv("FI_AV_REMOVE_CLEANUP", "1", 0);
     provider p;
     p.name = wanted_name(o);
     free_signals();
     p.closes_paths = p.name.ends_with(";ofi_rxm");
-    p.slow = is_efa(p.name) || p.name.starts_with("verbs");
+    p.slow = is_slow(p.name) || o.always_off_loop;
     p.emulated_writes = p.name == "efa" && api_version() < FI_VERSION(1, 18);
     if (!p.closes_paths && !is_efa(p.name))
         refuse(p.name + " cannot keep out what was written to a connection that broke; use efa or one of \";ofi_rxm\"");

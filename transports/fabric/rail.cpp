@@ -51,7 +51,7 @@ rail::rail(provider::rail r, std::size_t most_posts, bool descriptor) : name_{st
     must(::fi_eq_open(f, &events, &e, nullptr), "fi_eq_open");
     events_.reset(e);
 
-    make_slots(std::clamp<std::size_t>(info_->tx_attr->size, 2 * sends, most_posts + sends) - sends);
+    make_slots(std::min(most_posts, std::max<std::size_t>(info_->tx_attr->size, 2 * sends) - sends));
     open_queue(descriptor);
     fi_av_attr known{};
     known.type = FI_AV_UNSPEC;

@@ -26,14 +26,18 @@ bool is_intruder(const struct sigaction& now) noexcept
 }
 
 /// Before main, after what libfabric depends on has been loaded: a program that only links it gets its Ctrl-C back, too.
-[[gnu::constructor]] void at_load() noexcept { free_signals(); }
+[[gnu::constructor]] void at_load() noexcept
+{
+    ::setenv("IPATH_NO_BACKTRACE", "1", 0); // for what is loaded later
+    // Read once, when libfabric begins: without it rxm keeps the connection of an address that is removed.
+    ::setenv("FI_AV_REMOVE_CLEANUP", "1", 0);
+    free_signals();
+}
 
 } // namespace
 
 void free_signals() noexcept
 {
-    // For those that are loaded later, with a provider.
-    ::setenv("IPATH_NO_BACKTRACE", "1", 0);
     for (const int number : {SIGINT, SIGTERM, SIGSEGV, SIGBUS, SIGILL, SIGABRT}) {
         struct sigaction now;
         if (::sigaction(number, nullptr, &now) != 0 || !is_intruder(now)) continue;
