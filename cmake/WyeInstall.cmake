@@ -17,9 +17,11 @@ install(EXPORT wye_targets NAMESPACE wye:: FILE wyeTargets.cmake DESTINATION ${c
 get_target_property(kind wye TYPE)
 set(WYE_RELINKS_CRYPTO OFF)
 set(WYE_RELINKS_URING OFF)
+set(WYE_RELINKS_FABRIC OFF)
 if(kind STREQUAL "STATIC_LIBRARY")
     set(WYE_RELINKS_CRYPTO ON)
     set(WYE_RELINKS_URING ${WYE_HAS_URING})
+    set(WYE_RELINKS_FABRIC ${WYE_HAS_FABRIC})
 endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/wyeConfig.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/wyeConfig.cmake
                               INSTALL_DESTINATION ${config_dir})

@@ -19,6 +19,7 @@ have_compiler() {
 }
 have_cmake() { have_tool cmake && is_newer "$(cmake --version | sed -n '1s/[^0-9]*//p')" 3.25; }
 have_uring() { have_tool pkg-config && pkg-config --exists 'liburing >= 2.3'; }
+have_fabric() { have_tool pkg-config && pkg-config --exists 'libfabric >= 1.17'; }
 have_openssl() { have_tool pkg-config && pkg-config --exists 'libcrypto >= 3.0'; }
 have_boost() {
     local place
@@ -54,6 +55,7 @@ missing_packages() {
     have_tool ninja || echo ninja-build
     have_tool pkg-config || echo pkg-config
     have_uring || echo liburing-dev
+    have_fabric || echo libfabric-dev
     have_openssl || echo libssl-dev
     have_boost || boost_packages || echo 'libboost1.81-dev libboost-json1.81-dev libboost-test1.81-dev'
 }

@@ -29,8 +29,12 @@ public:
     };
     /// Lets those who have the key read the segment, or read and write it.
     virtual void grant(segment&, access, std::function<void(error_code, key)>) = 0;
-    /// When this returns, nothing that comes in by that key touches memory any more.
+    /// When this returns, nothing that comes in by that key touches memory any more. Whoever may still be writing by it is
+    /// to be cut off next: where memory is written by the processor, what is half received is not stopped by the key.
     virtual void withdraw(std::uint64_t id) noexcept = 0;
+    /// When this returns, nothing that the peer has posted so far touches memory here any more; what it posts from now on
+    /// does, by keys that are good. What is under way between the two may end in `errc::path_lost` at either side.
+    virtual void cut_off(std::uint32_t /*peer*/) noexcept {}
 
     /// Makes an agent known by its address. Gives it a number, `segment::peer` of what it has; not 0.
     virtual void admit(std::span<const std::byte> address, std::function<void(error_code, std::uint32_t peer)>) = 0;

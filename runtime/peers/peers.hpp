@@ -149,6 +149,7 @@ private:
     wire::publication describe(const std::string& name, const published&, const fabric* by) const;
     void tell_holders(const std::string& name, retired&, const link* but);
     void retire(retired);
+    void cut_off(const link&) noexcept;
     void end(retired&);
     void end_overdue(std::uint64_t now);
     task<fabric_keys> grant(segment&, wye::access);

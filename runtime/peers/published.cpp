@@ -110,10 +110,17 @@ void peers::each_retired(const std::function<bool(retired&)>& over)
     for (retired& r : ended) end(r);
 }
 
+/// What it has half sent by a key that has ended must not land either.
+void peers::cut_off(const link& l) noexcept
+{
+    if (l.number != 0 && !l.severing) l.by->cut_off(l.number);
+}
+
 /// Nobody gets in by these any more.
 void peers::end(retired& r)
 {
     for (const auto& [by, id] : r.keys) by->withdraw(id);
+    for (const link* l : r.waiting) cut_off(*l);
     if (r.over) std::exchange(r.over, {})();
 }
 
@@ -215,7 +222,10 @@ void peers::close_way(link& l, const std::string& name, published& p, std::funct
 {
     ++l.closing;
     const auto closed = [this, token = l.token, over = std::move(over)] {
-        if (link* const it = find(token)) --it->closing;
+        if (link* const it = find(token)) {
+            --it->closing;
+            cut_off(*it);
+        }
         over();
     };
     fabric* const by = l.by;
@@ -252,6 +262,7 @@ void peers::gone(segment& s) noexcept
         for (const auto& [by, key] : it->second.keys) by->withdraw(key.id);
         it = published_.erase(it);
         tell_holders(now.name, now, nullptr);
+        for (const link* l : now.waiting) cut_off(*l);
     }
     each_retired([&](const retired& r) { return r.what == &s; });
 }

@@ -17,6 +17,9 @@
 namespace {
 
 constexpr std::array suites{
+#ifdef WYE_HAS_FABRIC
+    perf::suite{"fabric", "writes to another agent over libfabric", &perf::run_fabric},
+#endif
     perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
     perf::suite{"pipeline", "routes of two hops against the slower hop alone", &perf::run_pipeline},

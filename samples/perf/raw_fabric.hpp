@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+namespace perf {
+
+/// Two endpoints of libfabric on loopback, both driven by the caller's thread: plain code for what two agents of one
+/// runtime do.
+class raw_fabric {
+public:
+    /// Memory at both ends. Throws std::runtime_error.
+    explicit raw_fabric(std::size_t bytes);
+    ~raw_fabric();
+
+    /// Writes so often, each until it is delivered (FI_DELIVERY_COMPLETE), with `window` under way. Returns seconds.
+    double write(std::size_t bytes, unsigned window, std::size_t operations);
+
+private:
+    struct parts;
+    std::unique_ptr<parts> parts_;
+};
+
+} // namespace perf

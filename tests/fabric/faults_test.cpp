@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// What breaks: rails that are fenced in mid-transfer, ways that end, peers that are silent or gone.
+#define BOOST_TEST_MODULE fabric_faults
+#include <boost/test/unit_test.hpp>
+
+#include "fabric/drivers.hpp"
+
+using namespace wye::seam;
+using wye::access, wye::heard, wye::told_lost, wye::error_code, wye::errc, wye::fabric, wye::make_libfabric;
+using wye::operator""_KiB, wye::operator""_MiB;
+
+namespace {
+
+constexpr std::size_t piece_bytes = 1_MiB, pieces = 48;
+
+/// Writes that are under way while the other side does not look.
+struct flying : two {
+    explicit flying(std::uint32_t rails = 2) : two{pieces * piece_bytes, loopback(rails), loopback(rails)}
+    {
+        for (std::size_t i = 0; i < pieces; ++i)
+            if (!here->submit(piece(i * piece_bytes, piece_bytes, 0))) chunks.pop_back();
+        poll_for({here.get()}, 20ms); // kernels' buffers fill, nothing is taken out
+    }
+    std::size_t ended() const
+    {
+        std::size_t n = 0;
+        for (const chunk& c : chunks) n += static_cast<std::size_t>(c.ends);
+        return n;
+    }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(writes_and_reads)
+{
+    two w{4_MiB, loopback(2), loopback(2)};
+    for (std::uint32_t r : {0u, 1u}) w.go(r * 1_MiB, 1_MiB, r);
+    BOOST_TEST(w.both([&] { return w.all_over(); }));
+    for (const chunk& c : w.chunks) BOOST_TEST((c.ends == 1 && !c.error && c.bytes == 1_MiB));
+    BOOST_TEST(std::equal(w.pool.content.begin(), w.pool.content.begin() + 2_MiB, w.from.content.begin()));
+    BOOST_TEST((w.pool.content[2_MiB] == std::byte{0}));
+    std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x77});
+    const chunk& c = w.go(3, 100, 1, false);
+    BOOST_TEST(w.both([&] { return w.all_over(); }));
+    BOOST_TEST(!c.error);
+    BOOST_TEST((w.from.content[3] == std::byte{0x77} && w.from.content[2] == std::byte{0x5a} && w.from.content[103] == std::byte{0x5a}));
+}
+
+// The heart of it: as long as the other side has not said so, a write that was given up may still land, so it is not over.
+// Once it is over, nothing lands.
+BOOST_AUTO_TEST_CASE(a_fence_waits_for_the_other_side)
+{
+    flying w;
+    bool fenced = false;
+    w.here->fence(0, [&] { fenced = true; });
+    poll_for({w.here.get()}, 200ms);
+    BOOST_TEST(!fenced);
+    BOOST_TEST(w.ended() == 0u);
+
+    BOOST_TEST(w.both([&] { return fenced; }));
+    BOOST_TEST(w.all_over());
+    for (const chunk& c : w.chunks) BOOST_TEST((!c.error || c.error == errc::rail_lost));
+    std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x33}); // its owner uses it again
+    poll_for({w.here.get(), w.there.get()}, 200ms);
+    BOOST_TEST((w.pool.content == bytes(pieces * piece_bytes, std::byte{0x33})));
+
+    error_code opened = errc::rail_lost;
+    bool told = false;
+    w.here->open_rail(0, [&](error_code e) { opened = e; told = true; });
+    BOOST_TEST(w.both([&] { return told; }));
+    BOOST_TEST(!opened);
+    const chunk& again = w.go(0, piece_bytes, 0);
+    BOOST_TEST(w.both([&] { return again.ends != 0; }));
+    BOOST_TEST(!again.error);
+    BOOST_TEST((w.pool.content[piece_bytes - 1] == std::byte{0x5a}));
+}
+
+// Endpoints close and memory is registered on the helper thread, as with a NIC that takes its time.
+BOOST_AUTO_TEST_CASE(what_is_slow_is_off_the_loop)
+{
+    wye::libfabric_options o = loopback(2);
+    o.always_off_loop = true;
+    two w{pieces * piece_bytes, o, o};
+    for (int round = 0; round < 4; ++round) {
+        for (std::size_t i = 0; i < 16; ++i)
+            if (!w.here->submit(w.piece(i * piece_bytes, piece_bytes, 0))) w.chunks.pop_back();
+        bool fenced = false, opened = false;
+        w.here->fence(0, [&] { fenced = true; });
+        BOOST_TEST(w.both([&] { return fenced && w.all_over(); }));
+        w.here->open_rail(0, [&](error_code e) { opened = !e; });
+        BOOST_TEST(w.both([&] { return opened; }));
+    }
+    const chunk& again = w.go(0, piece_bytes, 0);
+    BOOST_TEST(w.both([&] { return again.ends != 0; }));
+    BOOST_TEST(!again.error, again.error.message());
+}
+
+// With one rail there is no other to ask by: the connection is made anew for it.
+BOOST_AUTO_TEST_CASE(a_fence_of_the_only_rail_ends)
+{
+    flying w{1};
+    bool fenced = false;
+    w.here->fence(0, [&] { fenced = true; });
+    BOOST_TEST(w.both([&] { return fenced; }));
+    BOOST_TEST(w.all_over());
+}
+
+BOOST_AUTO_TEST_CASE(reads_are_over_with_the_endpoint)
+{
+    two w{8_MiB, loopback(1), loopback(1)};
+    for (std::size_t i = 0; i < 8; ++i) w.here->submit(w.piece(i * 1_MiB, 1_MiB, 0, false));
+    poll_for({w.here.get()}, 5ms);
+    bool fenced = false;
+    w.here->fence(0, [&] { fenced = true; });
+    BOOST_TEST(poll({w.here.get()}, [&] { return fenced; })); // nobody over there is asked
+    const bytes then = w.from.content;
+    poll_for({w.here.get(), w.there.get()}, 50ms);
+    BOOST_TEST((w.from.content == then));
+    for (const chunk& c : w.chunks) BOOST_TEST((c.ends == 1 && c.error == errc::rail_lost));
+}
+
+// The other side closes one of its rails: the way over it is lost, the rail is not, and it comes back.
+BOOST_AUTO_TEST_CASE(a_path_that_breaks_ends_its_chunks_only)
+{
+    flying w;
+    bool closed = false;
+    w.there->fence(0, [&] { closed = true; });
+    const chunk& other = w.piece(0, 4_KiB, 1);
+    BOOST_TEST(w.here->submit(w.chunks.back()));
+    BOOST_TEST(w.both([&] { return closed && w.all_over(); }));
+    BOOST_TEST(!other.error);
+    std::size_t lost = 0;
+    for (const chunk& c : w.chunks) {
+        BOOST_TEST((!c.error || c.error == errc::path_lost), c.error.message());
+        lost += c.error == errc::path_lost;
+    }
+    BOOST_TEST(lost != 0u);
+    BOOST_TEST(told_lost == 0u);
+
+    error_code opened;
+    bool told = false;
+    w.here->open_path(0, w.them, [&](error_code e) { opened = e; told = true; });
+    BOOST_TEST(w.both([&] { return told; }));
+    BOOST_TEST(opened == errc::path_lost); // it is closed still
+    w.there->open_rail(0, [](error_code) {});
+    told = false;
+    w.here->open_path(0, w.them, [&](error_code e) { opened = e; told = true; });
+    BOOST_TEST(w.both([&] { return told; }));
+    BOOST_TEST(!opened);
+    const chunk& again = w.go(0, 4_KiB, 0);
+    BOOST_TEST(w.both([&] { return again.ends != 0; }));
+    BOOST_TEST(!again.error, again.error.message());
+}
+
+// Both sides write, and both close the rail at once: neither goes on breaking what the other has just begun.
+BOOST_AUTO_TEST_CASE(two_who_break_at_once_come_to_terms)
+{
+    flying w;
+    bool a = false, b = false;
+    w.here->fence(0, [&] { a = true; });
+    w.there->fence(0, [&] { b = true; });
+    BOOST_TEST(w.both([&] { return a && b; }));
+    int open = 0;
+    w.here->open_rail(0, [&](error_code e) { open += !e; });
+    w.there->open_rail(0, [&](error_code e) { open += !e; });
+    BOOST_TEST(w.both([&] { return open == 2; }));
+    for (int i = 0; i < 20; ++i) {
+        const chunk& c = w.go(0, piece_bytes, 0);
+        BOOST_TEST(w.both([&] { return c.ends != 0; }));
+        BOOST_TEST(!c.error, c.error.message());
+    }
+}
+
+BOOST_AUTO_TEST_CASE(severing_a_silent_peer_ends_what_it_has)
+{
+    flying w;
+    bool severed = false;
+    const auto begun = steady::now();
+    w.here->sever(w.them, [&] { severed = true; });
+    BOOST_TEST(poll({w.here.get()}, [&] { return severed; }));
+    BOOST_TEST((steady::now() - begun < 1s));
+    for (const chunk& c : w.chunks) BOOST_TEST((c.ends == 1 && (c.error == errc::peer_lost || !c.error)));
+}
+
+// Who gives up a writer closes its way in: what it has half sent touches nothing any more.
+BOOST_AUTO_TEST_CASE(severing_a_writer_shuts_it_out)
+{
+    flying w;
+    poll_for({w.there.get()}, 1ms); // some of it lands
+    bool severed = false;
+    w.there->withdraw(w.key.id);
+    w.there->sever(w.us, [&] { severed = true; });
+    BOOST_TEST(poll({w.there.get()}, [&] { return severed; }));
+    std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x33});
+    poll_for({w.here.get(), w.there.get()}, 300ms);
+    BOOST_TEST((w.pool.content == bytes(pieces * piece_bytes, std::byte{0x33})));
+    // Nobody answers it: its writes end, and in nothing that would be sent again.
+    BOOST_TEST(w.both([&] { return w.all_over(); }));
+    for (const chunk& c : w.chunks) BOOST_TEST((c.error == errc::peer_lost || !c.error), c.error.message());
+}
+
+// A key that ends, and a writer that does not know: nothing comes in, and by another key everything does.
+BOOST_AUTO_TEST_CASE(who_is_cut_off_comes_back_by_another_key)
+{
+    flying w;
+    poll_for({w.there.get()}, 1ms);
+    w.there->withdraw(w.key.id);
+    w.there->cut_off(w.us);
+    std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x33});
+    bool granted = false;
+    w.there->grant(w.pool, access::read_write, [&](error_code, fabric::key k) { w.key = std::move(k); granted = true; });
+    BOOST_TEST(w.both([&] { return granted && w.all_over(); }));
+    for (const chunk& c : w.chunks) BOOST_TEST((c.error == errc::path_lost || !c.error), c.error.message());
+    BOOST_TEST((w.pool.content == bytes(pieces * piece_bytes, std::byte{0x33})));
+    bool drained = false;
+    BOOST_TEST(w.here->renew(*w.kv, w.key.description, [&] { drained = true; }));
+    BOOST_TEST(w.both([&] { return drained; }));
+    const chunk& again = w.go(0, piece_bytes, 0);
+    BOOST_TEST(w.both([&] { return again.ends != 0; }));
+    BOOST_TEST(!again.error, again.error.message());
+    BOOST_TEST((w.pool.content[piece_bytes - 1] == std::byte{0x5a}));
+}
+
+BOOST_AUTO_TEST_CASE(nobody_there_is_an_error_in_time)
+{
+    const std::unique_ptr<fabric> here = make_libfabric(loopback(2));
+    const bytes address = make_libfabric(loopback(2))->address(); // whose driver is gone
+    error_code e;
+    bool told = false;
+    const auto begun = steady::now();
+    here->admit(address, [&](error_code x, std::uint32_t) { e = x; told = true; });
+    BOOST_TEST(poll({here.get()}, [&] { return told; }));
+    BOOST_TEST(e == errc::peer_lost);
+    BOOST_TEST((steady::now() - begun < 8s));
+}
+
+BOOST_AUTO_TEST_CASE(a_peer_that_is_gone_is_an_error_in_time)
+{
+    flying w;
+    w.there->dismiss(w.pool);
+    w.there.reset();
+    const auto begun = steady::now();
+    BOOST_TEST(poll({w.here.get()}, [&] { return w.all_over(); }));
+    BOOST_TEST((steady::now() - begun < 12s));
+    chunk& late = w.piece(0, 100, 1);
+    BOOST_TEST(w.here->submit(late));
+    BOOST_TEST(poll({w.here.get()}, [&] { return late.ends != 0; }));
+    BOOST_TEST(late.error == errc::path_lost);
+}
+
+// Nothing is posted that the peer's key does not cover.
+BOOST_AUTO_TEST_CASE(bounds_are_checked_here)
+{
+    two w{64_KiB, loopback(1), loopback(1), access::read_only};
+    const auto error_of = [&](const chunk& c) {
+        w.both([&] { return c.ends != 0; });
+        return c.error;
+    };
+    BOOST_TEST(error_of(w.go(0, 100, 0)) == errc::read_only);
+    BOOST_TEST(error_of(w.go(64_KiB - 10, 11, 0, false)) == errc::out_of_range);
+    BOOST_TEST(error_of(w.go(~std::size_t{0}, 2, 0, false)) == errc::out_of_range);
+    BOOST_TEST(!error_of(w.go(64_KiB - 10, 10, 0, false)));
+}
+
+BOOST_AUTO_TEST_CASE(messages_go_round_rails_that_are_closed)
+{
+    two w{4_KiB, loopback(2), loopback(2)};
+    const bytes message(8192, std::byte{9});
+    heard.clear();
+    bool fenced = false;
+    w.here->fence(1, [&] { fenced = true; });
+    BOOST_TEST(w.both([&] { return fenced; }));
+    for (std::uint32_t attempt = 0; attempt < 4; ++attempt)
+        BOOST_TEST(w.both([&] { return w.here->send(w.them, attempt, message); }));
+    BOOST_TEST(w.both([&] { return heard.size() == 4; }));
+    for (const bytes& m : heard) BOOST_TEST((m == message));
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rail.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <utility>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <rdma/fi_cm.h>
+#include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
+#include <rdma/fi_errno.h>
+#include <rdma/fi_rma.h>
+
+#include "errors.hpp"
+
+namespace wye::ofi {
+
+namespace {
+
+constexpr std::size_t sends = 64, receives = 64;
+constexpr std::uint64_t local_access = FI_SEND | FI_RECV | FI_READ | FI_WRITE;
+
+/// Keys that others cannot guess, where they are ours to choose; they must differ within a domain.
+std::uint64_t draw_key(const fi_info& i)
+{
+    std::random_device random;
+    const std::uint64_t key = std::uint64_t{random()} << 32 | random();
+    const std::size_t bits = 8 * std::min<std::size_t>(i.domain_attr->mr_key_size, 8);
+    return bits < 64 ? key & ((std::uint64_t{1} << bits) - 1) : key;
+}
+
+} // namespace
+
+rail::rail(provider::rail r, std::size_t most_posts, bool descriptor) : name_{std::move(r.name)}, info_{std::move(r.what)}
+{
+    fid_fabric* f = nullptr;
+    must(::fi_fabric(info_->fabric_attr, &f, nullptr), "fi_fabric");
+    fabric_.reset(f);
+    fid_domain* d = nullptr;
+    must(::fi_domain(f, info_.get(), &d, nullptr), "fi_domain");
+    domain_.reset(d);
+
+    // Without one efa aborts the process when an error has nobody whom it could be told to.
+    fi_eq_attr events{};
+    events.wait_obj = FI_WAIT_NONE;
+    fid_eq* e = nullptr;
+    must(::fi_eq_open(f, &events, &e, nullptr), "fi_eq_open");
+    events_.reset(e);
+
+    make_slots(std::min(most_posts, std::max<std::size_t>(info_->tx_attr->size, 2 * sends) - sends));
+    open_queue(descriptor);
+    fi_av_attr known{};
+    known.type = FI_AV_UNSPEC;
+    fid_av* a = nullptr;
+    must(::fi_av_open(d, &known, &a, nullptr), "fi_av_open");
+    peers_.reset(a);
+    buffers_mr_ = enroll(buffers_.data(), buffers_.size(), 0);
+    open();
+}
+
+void rail::make_slots(std::size_t posts)
+{
+    slots_ = std::vector<slot>(posts + sends + receives);
+    buffers_.resize((sends + receives) * message_bytes);
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+        slot& s = slots_[i];
+        if (i < posts) {
+            s.next = std::exchange(free_chunks_, &s);
+            continue;
+        }
+        s.bytes = buffers_.data() + (i - posts) * message_bytes;
+        if (i < posts + sends) s.next = std::exchange(free_sends_, &s);
+        else s.what = slot::use::receive;
+    }
+}
+
+void rail::open_queue(bool descriptor)
+{
+    fi_cq_attr attr{};
+    attr.size = slots_.size();
+    attr.format = FI_CQ_FORMAT_MSG;
+    attr.wait_obj = descriptor ? FI_WAIT_FD : FI_WAIT_NONE;
+    fid_cq* q = nullptr;
+    must(::fi_cq_open(domain_.get(), &attr, &q, nullptr), "fi_cq_open");
+    queue_.reset(q);
+    if (descriptor) must(::fi_control(&q->fid, FI_GETWAIT, &descriptor_), "FI_GETWAIT");
+}
+
+void rail::open()
+{
+    fid_ep* ep = nullptr;
+    must(::fi_endpoint(domain_.get(), info_.get(), &ep, nullptr), "fi_endpoint");
+    handle<fid_ep> fresh{ep};
+    must(::fi_ep_bind(ep, &events_->fid, 0), "fi_ep_bind to its event queue");
+    must(::fi_ep_bind(ep, &queue_->fid, FI_TRANSMIT | FI_RECV), "fi_ep_bind to its completion queue");
+    must(::fi_ep_bind(ep, &peers_->fid, 0), "fi_ep_bind to its address vector");
+    must(::fi_enable(ep), "fi_enable");
+
+    address_.resize(wire::most_rail_address);
+    std::size_t n = address_.size();
+    must(::fi_getname(&ep->fid, address_.data(), &n), "fi_getname");
+    address_.resize(n);
+    // Opened again it has the same port, so that nobody need hear of it.
+    const bool has_port = info_->addr_format == FI_SOCKADDR_IN || info_->addr_format == FI_SOCKADDR_IN6;
+    if (has_port && info_->src_addr && info_->src_addrlen == n) std::memcpy(info_->src_addr, address_.data(), n);
+
+    endpoint_ = std::move(fresh);
+    for (slot& s : slots_)
+        if (s.what == slot::use::receive) receive(s);
+}
+
+std::vector<slot*> rail::unaccounted()
+{
+    std::vector<slot*> lost;
+    for (slot& s : slots_) {
+        if (s.what == slot::use::chunk) {
+            s.what = slot::use::none;
+            lost.push_back(&s);
+        }
+        if (s.what == slot::use::send) give_back(s);
+    }
+    in_flight_ = 0;
+    return lost;
+}
+
+std::string rail::printable_address() const
+{
+    char text[128] = {};
+    std::size_t n = sizeof text;
+    ::fi_av_straddr(peers_.get(), address_.data(), text, &n);
+    return {text, ::strnlen(text, sizeof text)};
+}
+
+bool rail::may_sleep() noexcept
+{
+    fid* const all[] = {&queue_->fid};
+    return ::fi_trywait(fabric_.get(), const_cast<fid**>(all), 1) == 0;
+}
+
+std::optional<fi_addr_t> rail::know(wire::view address) noexcept
+{
+    // Its length is the provider's to say; a shorter one would be read past its end.
+    if (address.size() != address_.size()) return std::nullopt;
+    fi_addr_t a = FI_ADDR_UNSPEC;
+    if (::fi_av_insert(peers_.get(), address.data(), 1, &a, 0, nullptr) != 1) return std::nullopt;
+    return a;
+}
+
+void rail::forget(fi_addr_t a) noexcept { ::fi_av_remove(peers_.get(), &a, 1, 0); }
+
+handle<fid_mr> rail::enroll(std::byte* base, std::size_t length, std::uint64_t remote) const
+{
+    const iovec where{base, length};
+    fi_mr_attr attr{};
+    attr.mr_iov = &where;
+    attr.iov_count = 1;
+    attr.access = local_access | remote;
+    for (int attempt = 0;; ++attempt) {
+        attr.requested_key = draw_key(*info_);
+        fid_mr* mr = nullptr;
+        const int result = ::fi_mr_regattr(domain_.get(), &attr, 0, &mr);
+        if (result == -FI_ENOKEY && attempt < 8) continue; // somebody has that one
+        must(result, "fi_mr_regattr");
+        return handle<fid_mr>{mr};
+    }
+}
+
+std::uint64_t rail::base_of(const std::byte* memory) const noexcept
+{
+    return info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR ? reinterpret_cast<std::uintptr_t>(memory) : 0;
+}
+
+slot* rail::take(slot::use what) noexcept
+{
+    slot*& head = what == slot::use::chunk ? free_chunks_ : free_sends_;
+    slot* const s = head;
+    if (!s) return nullptr;
+    head = s->next;
+    s->what = what;
+    ++in_flight_;
+    return s;
+}
+
+void rail::give_back(slot& s) noexcept
+{
+    slot*& head = s.what == slot::use::chunk ? free_chunks_ : free_sends_;
+    if (in_flight_ != 0) --in_flight_;
+    s.what = slot::use::none;
+    s.by = nullptr;
+    s.c = nullptr;
+    s.next = std::exchange(head, &s);
+}
+
+ssize_t rail::write(slot& s, slice from, fid_mr& local, fi_addr_t to, std::uint64_t at) noexcept
+{
+    const iovec here{from.data(), from.length};
+    void* desc = ::fi_mr_desc(&local);
+    const fi_rma_iov there{at, from.length, s.key};
+    const fi_msg_rma m{&here, &desc, 1, to, &there, 1, &s.context, 0};
+    // Without immediate data: in rxm a write that carries some and is half received when its sender dies takes the
+    // receiver along.
+    return ::fi_writemsg(endpoint_.get(), &m, FI_DELIVERY_COMPLETE | FI_COMPLETION);
+}
+
+ssize_t rail::read(slot& s, slice to, fid_mr& local, fi_addr_t from, std::uint64_t at) noexcept
+{
+    const iovec here{to.data(), to.length};
+    void* desc = ::fi_mr_desc(&local);
+    const fi_rma_iov there{at, to.length, s.key};
+    const fi_msg_rma m{&here, &desc, 1, from, &there, 1, &s.context, 0};
+    return ::fi_readmsg(endpoint_.get(), &m, FI_COMPLETION);
+}
+
+ssize_t rail::send(slot& s, std::size_t length, fi_addr_t to) noexcept
+{
+    const iovec here{s.bytes, length};
+    void* desc = ::fi_mr_desc(buffers_mr_.get());
+    const fi_msg m{&here, &desc, 1, to, &s.context, 0};
+    return ::fi_sendmsg(endpoint_.get(), &m, FI_COMPLETION);
+}
+
+void rail::receive(slot& s) noexcept
+{
+    const iovec here{s.bytes, message_bytes};
+    void* desc = ::fi_mr_desc(buffers_mr_.get());
+    const fi_msg m{&here, &desc, 1, FI_ADDR_UNSPEC, &s.context, 0};
+    // One that cannot be posted is a buffer less; messages may be lost.
+    ::fi_recvmsg(endpoint_.get(), &m, FI_COMPLETION);
+}
+
+slot* rail::slot_of(void* context) noexcept
+{
+    const auto first = reinterpret_cast<std::uintptr_t>(slots_.data());
+    const auto at = reinterpret_cast<std::uintptr_t>(context);
+    if (at < first || at >= first + slots_.size() * sizeof(slot) || (at - first) % sizeof(slot) != 0) return nullptr;
+    slot& s = slots_[(at - first) / sizeof(slot)];
+    return s.what == slot::use::none ? nullptr : &s;
+}
+
+int rail::reap_error(completion& c) noexcept
+{
+    char detail[128];
+    fi_cq_err_entry e{};
+    e.err_data = detail;
+    e.err_data_size = sizeof detail;
+    const ssize_t n = ::fi_cq_readerr(queue_.get(), &e, 0);
+    if (n == -FI_EAGAIN) return 0;
+    if (n < 0) return static_cast<int>(n);
+    c = {slot_of(e.op_context), e.err == 0 ? FI_EIO : e.err, 0};
+    return 1;
+}
+
+int rail::reap(std::span<completion> all) noexcept
+{
+    std::array<fi_cq_msg_entry, 16> entries;
+    const ssize_t n = ::fi_cq_read(queue_.get(), entries.data(), std::min(all.size(), entries.size()));
+    if (n == -FI_EAGAIN) return 0;
+    if (n == -FI_EAVAIL) return reap_error(all[0]);
+    if (n < 0) return static_cast<int>(n);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i)
+        all[i] = {slot_of(entries[i].op_context), 0, entries[i].len};
+    return static_cast<int>(n);
+}
+
+} // namespace wye::ofi

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <rdma/fabric.h>
+#include <rdma/fi_domain.h>
+
+#include <wye/driver.hpp>
+
+#include "handles.hpp"
+#include "provider.hpp"
+#include "wire.hpp"
+
+namespace wye::ofi {
+
+struct path;
+
+/// An operation that was posted. Its address is what the completion brings back, so it stays where it is, and is used
+/// again only once its completion has come: no id wraps, and no late completion meets another's operation.
+struct slot {
+    enum class use : std::uint8_t { none, chunk, send, receive };
+
+    fi_context2 context{};        ///< the provider's; first
+    use what = use::none;
+    std::uint32_t length = 0;     ///< bytes that were received
+    slot* next = nullptr;         ///< of those that are free
+    path* by = nullptr;           ///< what it was sent over
+    chunk* c = nullptr;
+    std::uint64_t key = 0;        ///< by which it goes in over there
+    std::byte* bytes = nullptr;   ///< of a message
+};
+
+/// One NIC: fabric, domain, completion queue, address vector, and an endpoint that is closed to fence it and opened anew.
+class rail {
+public:
+    static constexpr std::size_t message_bytes = 1 + wire::most_message;
+
+    /// Throws system_error. `descriptor`: its queue must have one to sleep on.
+    rail(provider::rail, std::size_t most_posts, bool descriptor);
+
+    /// The endpoint, at the address that it had before where the provider has ports. Throws system_error.
+    void open();
+    bool is_open() const noexcept { return endpoint_ != nullptr; }
+    /// For who closes it; what was posted is flushed into the queue then.
+    handle<fid_ep> detach() noexcept { return std::move(endpoint_); }
+    /// Once it is closed and the queue is empty: chunks of which nobody has said how they ended. Their slots are not used
+    /// again. Those of messages are.
+    std::vector<slot*> unaccounted();
+
+    const std::string& name() const noexcept { return name_; }
+    const fi_info& what() const noexcept { return *info_; }
+    const wire::bytes& address() const noexcept { return address_; }
+    std::string printable_address() const;
+    int descriptor() const noexcept { return descriptor_; }
+    /// Before sleeping on the descriptor (fi_trywait(3)).
+    bool may_sleep() noexcept;
+
+    /// A peer's rail.
+    std::optional<fi_addr_t> know(wire::view address) noexcept;
+    void forget(fi_addr_t) noexcept;
+
+    /// For access from here (`remote` 0), or from others, too. Throws system_error. May be called on a helper thread.
+    handle<fid_mr> enroll(std::byte* base, std::size_t length, std::uint64_t remote) const;
+    /// Where memory begins for who writes to it.
+    std::uint64_t base_of(const std::byte* memory) const noexcept;
+
+    slot* take(slot::use) noexcept; ///< null: all are in use
+    void give_back(slot&) noexcept;
+    /// 0, or a negative error; -FI_EAGAIN: not now.
+    ssize_t write(slot&, slice from, fid_mr& local, fi_addr_t to, std::uint64_t at) noexcept;
+    ssize_t read(slot&, slice to, fid_mr& local, fi_addr_t from, std::uint64_t at) noexcept;
+    ssize_t send(slot&, std::size_t length, fi_addr_t to) noexcept;
+    void receive(slot&) noexcept;
+    std::size_t in_flight() const noexcept { return in_flight_; } ///< chunks and messages out
+
+    struct completion {
+        slot* what = nullptr; ///< null: an error of nothing that was posted here
+        int error = 0;        ///< positive
+        std::size_t length = 0;
+    };
+    /// What has completed; how many. Negative: the queue itself is broken.
+    int reap(std::span<completion>) noexcept;
+
+private:
+    slot* slot_of(void* context) noexcept;
+    int reap_error(completion&) noexcept;
+    void open_queue(bool descriptor);
+    void make_slots(std::size_t posts);
+
+    std::string name_;
+    info info_;
+    handle<fid_fabric> fabric_;
+    handle<fid_domain> domain_;
+    handle<fid_eq> events_;
+    handle<fid_cq> queue_;
+    handle<fid_av> peers_;
+    std::vector<std::byte> buffers_;
+    handle<fid_mr> buffers_mr_;
+    handle<fid_ep> endpoint_;
+    wire::bytes address_;
+    int descriptor_ = -1;
+    std::vector<slot> slots_; // chunks, then sends, then receives; never resized
+    slot* free_chunks_ = nullptr;
+    slot* free_sends_ = nullptr;
+    std::size_t in_flight_ = 0;
+};
+
+} // namespace wye::ofi
