@@ -24,8 +24,8 @@ struct libfabric_options {
     /// "efa", "tcp;ofi_rxm", "verbs;ofi_rxm" ...; empty: efa where there is one, else tcp;ofi_rxm. The environment's
     /// WYE_FABRIC_PROVIDER comes first.
     std::string provider{};
-    /// Local addresses or interfaces ("10.0.0.1", "eth0"), on efa names of domains ("rdmap0s6-rdm"). Empty: every NIC of
-    /// efa or verbs; of tcp only 127.0.0.1, since nothing listens beyond loopback unless asked. At most 64.
+    /// Local addresses or interfaces ("10.0.0.1", "eth0"), on efa names of domains ("rdmap0s6-rdm"). Empty: every NIC
+    /// of efa or verbs; of tcp only 127.0.0.1, since nothing listens beyond loopback unless asked. At most 64.
     std::vector<std::string> rails{};
     queue_waits waits = queue_waits::automatic;
 
@@ -36,7 +36,8 @@ struct libfabric_options {
     duration latency = std::chrono::microseconds{50}; ///< nominal, of one piece
 
     duration connect_within = std::chrono::seconds{2}; ///< or what waits for the connection ends in `errc::path_lost`
-    duration bar_within = std::chrono::seconds{5}; ///< how long a peer may take to say that lost writes touch nothing there
+    /// How long a peer may take to say that writes which were lost touch nothing over there.
+    duration bar_within = std::chrono::seconds{5};
     /// Registers, and closes endpoints, on a helper thread even where that is quick.
     bool always_off_loop = false;
 };
@@ -56,11 +57,12 @@ struct libfabric_facts {
     std::vector<rail> rails;
 };
 
-/// Reaches other agents over libfabric: one endpoint on each rail, all driven by the runtime's thread. For `agent::add`.
+/// Reaches other agents over libfabric: one endpoint on each rail, all driven by the runtime's thread. For
+/// `agent::add`.
 ///
 /// Throws system_error with one line that says why, when the library has no such provider, or a rail cannot be opened.
-/// `errc::not_supported` when wye was built without libfabric. A program that has this in it sets FI_AV_REMOVE_CLEANUP and
-/// IPATH_NO_BACKTRACE in its environment before main, unless they are set.
+/// `errc::not_supported` when wye was built without libfabric. A program that has this in it sets FI_AV_REMOVE_CLEANUP
+/// and IPATH_NO_BACKTRACE in its environment before main, unless they are set.
 std::unique_ptr<fabric> make_libfabric(const libfabric_options& = {});
 
 /// Of a driver that `make_libfabric` made; empty for any other.

@@ -32,7 +32,8 @@ constexpr std::size_t area_bytes = 64_MiB;
 
 std::string name_of(const writes& w)
 {
-    const std::string size = w.bytes >= 1_MiB ? std::to_string(w.bytes / 1_MiB) + "MiB" : std::to_string(w.bytes / 1_KiB) + "KiB";
+    const bool large = w.bytes >= 1_MiB;
+    const std::string size = std::to_string(w.bytes / (large ? 1_MiB : 1_KiB)) + (large ? "MiB" : "KiB");
     return std::string{"fabric/"} + (w.batch ? "batch/" : "write/") + size + "/w" + std::to_string(w.window);
 }
 

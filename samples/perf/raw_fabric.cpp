@@ -62,7 +62,8 @@ struct side {
     }
     ~side()
     {
-        for (fid* const f : {&endpoint->fid, &mr->fid, &peers->fid, &queue->fid, &domain->fid, &fabric->fid}) ::fi_close(f);
+        for (fid* const f : {&endpoint->fid, &mr->fid, &peers->fid, &queue->fid, &domain->fid, &fabric->fid})
+            ::fi_close(f);
         ::fi_freeinfo(info);
     }
     fi_addr_t know(const side& other)
@@ -95,7 +96,8 @@ struct raw_fabric::parts {
         const iovec here{from.memory.data() + at, bytes};
         void* desc = ::fi_mr_desc(from.mr);
         const bool absolute = to.info->domain_attr->mr_mode & FI_MR_VIRT_ADDR;
-        const fi_rma_iov target{at + (absolute ? reinterpret_cast<std::uintptr_t>(to.memory.data()) : 0), bytes, ::fi_mr_key(to.mr)};
+        const std::uint64_t base = absolute ? reinterpret_cast<std::uintptr_t>(to.memory.data()) : 0;
+        const fi_rma_iov target{base + at, bytes, ::fi_mr_key(to.mr)};
         const fi_msg_rma m{&here, &desc, 1, there, &target, 1, &c, 0};
         const ssize_t result = ::fi_writemsg(from.endpoint, &m, FI_DELIVERY_COMPLETE | FI_COMPLETION);
         if (result == -FI_EAGAIN) return false;
@@ -118,7 +120,8 @@ double raw_fabric::write(std::size_t bytes, unsigned window, std::size_t operati
     fi_cq_entry done[16];
     const auto begin = clock::now();
     for (std::size_t posted = 0, over = 0; over < operations;) {
-        while (posted < operations && !free.empty() && parts_->post(free.back() * bytes, bytes, contexts[free.back()])) {
+        while (posted < operations && !free.empty()) {
+            if (!parts_->post(free.back() * bytes, bytes, contexts[free.back()])) break;
             free.pop_back();
             ++posted;
         }

@@ -14,8 +14,8 @@
 
 #include "support/driver_seam.hpp"
 
-/// Two drivers that know each other, without a runtime: the test polls each of them when it likes, and so decides who is
-/// silent. Include it in one file of a program, as `driver_seam.hpp`.
+/// Two drivers that know each other, without a runtime: the test polls each of them when it likes, and so decides who
+/// is silent. Include it in one file of a program, as `driver_seam.hpp`.
 namespace wye {
 
 inline std::ostream& boost_test_print_type(std::ostream& out, errc e) { return out << make_error_code(e).message(); }
@@ -70,7 +70,8 @@ inline void poll_for(std::initializer_list<fabric*> all, std::chrono::millisecon
 }
 
 struct two {
-    explicit two(std::size_t length, const libfabric_options& ours, const libfabric_options& theirs, access rights = access::read_write)
+    two(std::size_t length, const libfabric_options& ours, const libfabric_options& theirs,
+        access rights = access::read_write)
         : here{make_libfabric(ours)}, there{make_libfabric(theirs)}, from{length, std::byte{0x5a}}, pool{length}
     {
         here->enlist(from, [](error_code) {});
@@ -119,7 +120,7 @@ struct two {
             if (c.ends == 0) return false;
         return true;
     }
-    bool both(auto over, std::chrono::milliseconds longest = 30s) { return poll({here.get(), there.get()}, over, longest); }
+    bool both(auto over) { return poll({here.get(), there.get()}, over); }
 
     std::unique_ptr<fabric> here, there;
     area from, pool;

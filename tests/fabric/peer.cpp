@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The other process: fabric_peer RAILS BYTES POLLED publishes memory, says how to reach it on standard output, and serves
-// until standard input ends.
+// The other process: fabric_peer RAILS BYTES POLLED publishes memory, says how to reach it on standard output, and
+// serves until standard input ends.
 #include <cstdio>
 #include <cstdlib>
 #include <thread>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two processes: what is written to the other one and read back is right, and a peer that is killed is an error in time.
+// Two processes: what is written to the other one and read back is right, and a peer that is killed is an error in
+// time.
 #define BOOST_TEST_MODULE fabric_process
 #include <boost/test/unit_test.hpp>
 
@@ -36,7 +37,8 @@ struct process {
         std::string program = std::filesystem::read_symlink("/proc/self/exe").replace_filename("fabric_peer").string();
         std::string r = std::to_string(rails), n = std::to_string(bytes), how = polled ? "polled" : "automatic";
         char* arguments[] = {program.data(), r.data(), n.data(), how.data(), nullptr};
-        if (::posix_spawn(&id, program.c_str(), &files, nullptr, arguments, environ) != 0) throw std::runtime_error{program};
+        if (::posix_spawn(&id, program.c_str(), &files, nullptr, arguments, environ) != 0)
+            throw std::runtime_error{program};
         ::posix_spawn_file_actions_destroy(&files);
         ::close(in[0]);
         ::close(out[1]);
@@ -105,7 +107,8 @@ task<> there_and_back(here& h, std::size_t bytes, std::size_t at)
     std::fill(h.back.begin(), h.back.end(), std::byte{0});
     co_await copy(h.from.at(0, bytes), h.kv.sub(at, bytes));
     co_await copy(h.kv.sub(at, bytes), h.to.at(0, bytes));
-    BOOST_TEST(std::equal(h.sent.begin(), h.sent.begin() + static_cast<std::ptrdiff_t>(bytes), h.back.begin()), bytes << " at " << at);
+    const auto end = h.sent.begin() + static_cast<std::ptrdiff_t>(bytes);
+    BOOST_TEST(std::equal(h.sent.begin(), end, h.back.begin()), bytes << " at " << at);
 }
 
 void all_sizes(std::uint32_t ours, std::uint32_t theirs, bool polled)

@@ -189,6 +189,7 @@ private:
     descriptor epoll_, timer_;
     steady::time_point due_ = steady::time_point::max();
     bool timer_set_ = false;
+    std::chrono::milliseconds lull_{}; ///< since something other than the timer woke the loop
 
     std::map<const segment*, std::unique_ptr<enlisted>> enlisted_;
     std::map<std::uint64_t, granted> granted_; // by id

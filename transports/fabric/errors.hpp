@@ -15,7 +15,8 @@ enum class blame : unsigned char {
 /// By a provider's error, positive (fi_errno(3)). What is not known is the chunk's own.
 blame blame_for(int error) noexcept;
 
-/// As it is reported. Messages begin with "fabric: "; it compares equal to the standard conditions where it is an errno.
+/// As it is reported. Messages begin with "fabric: "; it compares equal to the standard conditions where it is an
+/// errno.
 error_code fabric_error(int error) noexcept;
 
 /// Throws system_error when `result` is negative.

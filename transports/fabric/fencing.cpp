@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What breaks: a chunk, the way to a peer, a rail, a peer. A write that did not complete may still land over there, from
-// what lies in the buffers of either kernel, so it is over only when its peer has said that nothing of it does. See
-// docs/decisions/0015-fencing-writes.md.
+// What breaks: a chunk, the way to a peer, a rail, a peer. A write that did not complete may still land over there,
+// from what lies in the buffers of either kernel, so it is over only when its peer has said that nothing of it does.
+// See docs/decisions/0015-fencing-writes.md.
 #include <algorithm>
 
 #include <rdma/fi_errno.h>
@@ -72,8 +72,8 @@ void libfabric_driver::broke(path& p) noexcept
     if (p.out != 0) lost_rails_ |= std::uint64_t{1} << p.mine;
 }
 
-/// Forgets one of their rails, and so closes the connection with it where there are any: nothing that was under way on it
-/// in either direction touches memory here any more.
+/// Forgets one of their rails, and so closes the connection with it where there are any: nothing that was under way on
+/// it in either direction touches memory here any more.
 void libfabric_driver::close_entry(contact& k, entry& e, bool known_again) noexcept
 {
     if (e.at == FI_ADDR_UNSPEC) return;
@@ -118,14 +118,20 @@ void libfabric_driver::fence(std::uint32_t index, std::function<void()> fenced)
         if (p.mine != index) return;
         p.wants_ping = false;
         for (chunk* c : std::exchange(p.pending, {})) end(*c, errc::rail_lost, 0);
-        for (path::opening& o : std::exchange(p.openings, {})) answer([f = std::move(o.opened)] { f(errc::rail_lost); });
+        for (path::opening& o : std::exchange(p.openings, {}))
+            answer([f = std::move(o.opened)] { f(errc::rail_lost); });
     });
     const auto endpoint = std::make_shared<handle<fid_ep>>(rails_[index]->detach());
-    work([endpoint] { endpoint->reset(); }, [this, index] { endpoint_closed(index); });
+    const auto close = [endpoint] { endpoint->reset(); };
+    const auto closed = [this, index] { endpoint_closed(index); };
+    if (!closes_paths_) return work(close, closed);
+    close(); // quick in rxm, which cannot bear that anything else of the domain is looked at meanwhile
+    closed();
 }
 
 void libfabric_driver::endpoint_closed(std::uint32_t index) noexcept
 {
+    stations_[index].closing = false;
     reap_all(index);
     std::erase_if(arrived_, [&](const arrival& a) { return a.rail == index; });
     for (slot* s : rails_[index]->unaccounted()) failed(*s->by, *s->c, s->key, FI_ECANCELED);
@@ -134,7 +140,6 @@ void libfabric_driver::endpoint_closed(std::uint32_t index) noexcept
         p.out = 0;
         p.proven = false;
     });
-    stations_[index].closing = false;
     due(steady::now());
 }
 
@@ -269,11 +274,11 @@ std::optional<wire::bar> libfabric_driver::next_bar(path& p, steady::time_point 
     return b;
 }
 
-/// Asks, and gives up. A peer that does not answer by any rail for so long has not been heard by the runtime either, which
-/// gives it up sooner (`peer_options::lost_after`) unless told otherwise. What holds then: here all is closed, so nothing
-/// leaves any more, but bytes that are on their way may land over there until that side closes its end, which it does when
-/// its runtime gives us up. So the chunks end in `errc::peer_lost`, never in one that is sent again: nothing is told of
-/// them, and over there nobody takes their pages for finished before that.
+/// Asks, and gives up. A peer that does not answer by any rail for so long has not been heard by the runtime either,
+/// which gives it up sooner (`peer_options::lost_after`) unless told otherwise. What holds then: here all is closed, so
+/// nothing leaves any more, but bytes that are on their way may land over there until that side closes its end, which
+/// it does when its runtime gives us up. So the chunks end in `errc::peer_lost`, never in one that is sent again:
+/// nothing is told of them, and over there nobody takes their pages for finished before that.
 void libfabric_driver::look_at_bars(steady::time_point now) noexcept
 {
     each_path([&](path& p) {
@@ -315,8 +320,8 @@ void libfabric_driver::heard(wire::view message) noexcept
         const auto* const bar = std::get_if<wire::bar>(&r);
         if (!bar || answers.records.size() >= 6) continue;
         wire::barred done = take(*k, *bar);
-        // What we lost by closing that is theirs to bar, before they post there again: else each would go on breaking what
-        // the other has just begun.
+        // What we lost by closing that is theirs to bar, before they post there again: else each would go on breaking
+        // what the other has just begun.
         path& p = k->paths[bar->rail % rails()];
         if (const auto ours = next_bar(p, steady::now())) answers.records.emplace_back(*ours);
         answers.records.emplace_back(std::move(done));
@@ -367,7 +372,8 @@ bool libfabric_driver::rekeyed(granted& g, std::uint32_t rail)
 
 void libfabric_driver::take(contact& k, const wire::barred& b)
 {
-    const auto it = std::find_if(k.paths.begin(), k.paths.end(), [&](const path& p) { return p.bar != 0 && p.bar == b.number; });
+    const auto asked = [&](const path& p) { return p.bar != 0 && p.bar == b.number; };
+    const auto it = std::find_if(k.paths.begin(), k.paths.end(), asked);
     if (it == k.paths.end()) return;
     std::erase_if(it->barring, [&](chunk* c) {
         key_set& keys = keys_of(*c);

@@ -18,8 +18,8 @@ struct closer {
     void operator()(fi_info* i) const noexcept { ::fi_freeinfo(i); }
 };
 
-/// Owns what libfabric opened. Members that hold them are declared in the order fabric, domain, CQ, AV, MRs, endpoint, so
-/// that they close in the reverse: a domain that is closed too early is left half destroyed by rxm.
+/// Owns what libfabric opened. Members that hold them are declared in the order fabric, domain, CQ, AV, MRs, endpoint,
+/// so that they close in the reverse: a domain that is closed too early is left half destroyed by rxm.
 template <class Fid>
 using handle = std::unique_ptr<Fid, closer>;
 

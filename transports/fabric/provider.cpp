@@ -101,7 +101,7 @@ void take_domains(provider& p, const libfabric_options& o)
     std::vector<std::string> seen;
     for (info& i : ask(p.name, nullptr, p.slow)) {
         const std::string name = i->domain_attr->name;
-        const auto listed = [&](const std::vector<std::string>& l) { return std::find(l.begin(), l.end(), name) != l.end(); };
+        const auto listed = [&](const auto& l) { return std::find(l.begin(), l.end(), name) != l.end(); };
         if (listed(seen) || (!o.rails.empty() && !listed(o.rails))) continue;
         seen.push_back(name);
         p.rails.push_back({name, std::move(i)});

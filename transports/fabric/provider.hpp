@@ -13,8 +13,8 @@ namespace wye::ofi {
 /// What is to be known of a provider beyond what its attributes say.
 struct provider {
     std::string name;
-    /// Over connections, of which it can close a single one: by removing the peer's address (rxm). What was under way on it
-    /// is then over, in both directions. Without: a lost write is kept out by another key.
+    /// Over connections, of which it can close a single one: by removing the peer's address (rxm). What was under way
+    /// on it is then over, in both directions. Without: a lost write is kept out by another key.
     bool closes_paths = false;
     bool slow = false;              ///< registering pins memory, and closing an endpoint spins: off the loop
     bool emulated_writes = false;

@@ -35,7 +35,8 @@ std::uint64_t draw_key(const fi_info& i)
 
 } // namespace
 
-rail::rail(provider::rail r, std::size_t most_posts, bool descriptor) : name_{std::move(r.name)}, info_{std::move(r.what)}
+rail::rail(provider::rail r, std::size_t most_posts, bool descriptor)
+    : name_{std::move(r.name)}, info_{std::move(r.what)}
 {
     fid_fabric* f = nullptr;
     must(::fi_fabric(info_->fabric_attr, &f, nullptr), "fi_fabric");

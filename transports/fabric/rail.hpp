@@ -38,7 +38,8 @@ struct slot {
     std::byte* bytes = nullptr;   ///< of a message
 };
 
-/// One NIC: fabric, domain, completion queue, address vector, and an endpoint that is closed to fence it and opened anew.
+/// One NIC: fabric, domain, completion queue, address vector, and an endpoint that is closed to fence it and opened
+/// anew.
 class rail {
 public:
     static constexpr std::size_t message_bytes = 1 + wire::most_message;
@@ -51,8 +52,8 @@ public:
     bool is_open() const noexcept { return endpoint_ != nullptr; }
     /// For who closes it; what was posted is flushed into the queue then.
     handle<fid_ep> detach() noexcept { return std::move(endpoint_); }
-    /// Once it is closed and the queue is empty: chunks of which nobody has said how they ended. Their slots are not used
-    /// again. Those of messages are.
+    /// Once it is closed and the queue is empty: chunks of which nobody has said how they ended. Their slots are not
+    /// used again. Those of messages are.
     std::vector<slot*> unaccounted();
 
     const std::string& name() const noexcept { return name_; }

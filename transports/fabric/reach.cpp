@@ -243,8 +243,9 @@ bool libfabric_driver::send_over(path& p, std::byte kind, std::span<const std::b
 
 bool libfabric_driver::send(std::uint32_t peer, std::uint32_t attempt, std::span<const std::byte> message) noexcept
 {
-    if (message.size() > wire::most_message || numbers_[peer - 1].severed) return false;
-    contact& k = *numbers_[peer - 1].of;
+    const number& to = numbers_[peer - 1];
+    if (message.size() > wire::most_message || !to.of || to.severed) return false;
+    contact& k = *to.of;
     for (std::uint32_t i = 0; i < rails(); ++i)
         if (send_over(k.paths[(peer + attempt + i) % rails()], std::byte{0}, message)) return true;
     return false;

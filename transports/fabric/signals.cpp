@@ -25,7 +25,8 @@ bool is_intruder(const struct sigaction& now) noexcept
     return false;
 }
 
-/// Before main, after what libfabric depends on has been loaded: a program that only links it gets its Ctrl-C back, too.
+/// Before main, after what libfabric depends on has been loaded: a program that only links it gets its Ctrl-C back,
+/// too.
 [[gnu::constructor]] void at_load() noexcept
 {
     ::setenv("IPATH_NO_BACKTRACE", "1", 0); // for what is loaded later

@@ -18,10 +18,11 @@ namespace wye::ofi::wire {
 using bytes = std::vector<std::byte>;
 using view = std::span<const std::byte>;
 
-inline constexpr std::size_t most_rails = 64, most_name = 64, most_rail_address = 60, most_message = 8192, most_tokens = 256;
+inline constexpr std::size_t most_rails = 64, most_name = 64, most_rail_address = 60;
+inline constexpr std::size_t most_message = 8192, most_tokens = 256;
 
-/// Who an agent's driver is and where. `id` and `door` are drawn at random for each driver; who does not know the door is
-/// not listened to.
+/// Who an agent's driver is and where. `id` and `door` are drawn at random for each driver; who does not know the door
+/// is not listened to.
 struct address {
     std::uint64_t id = 0, door = 0;
     std::string provider;
