@@ -142,7 +142,9 @@ public:
     {
         const std::size_t half = us_.memory.size() / 2;
         region_ = co_await us_.agent.register_memory(wye::dram(us_.memory.data(), us_.memory.size()));
-        there_ = co_await wye::connect(us_.agent, endpoint_, wye::fetch_options{.secret = settings_.secret});
+        wye::fetch_options how;
+        how.secret = settings_.secret;
+        there_ = co_await wye::connect(us_.agent, endpoint_, how);
         const wye::slice kv = there_.published("kv");
         std::cout << "connected to " << there_.name() << ", " << (kv.length >> 20) << " MiB published; "
                   << us_.agent.explain(region_, kv).to_string() << '\n';
