@@ -335,7 +335,7 @@ std::size_t libfabric_driver::deliver() noexcept
         if (n > 4 * most_posts) break;
     }
     for (std::uint32_t r = 0; r < rails(); ++r)
-        if (stations_[r].draining && (stations_[r].reads == 0 || steady::now() >= stations_[r].drain_ends)) close_endpoint(r);
+        if (station& s = stations_[r]; s.draining && (s.reads == 0 || steady::now() >= s.drain_ends)) close_endpoint(r);
     if (over_.empty()) n += see_drained() + see_fences() + see_severed();
     for (auto& f : std::exchange(answers_, {})) {
         f();
