@@ -192,8 +192,12 @@ ssize_t libfabric_driver::post(path& p, chunk& c) noexcept
     s->key = k.what.keys[e.theirs];
     fid_mr& local = *reinterpret_cast<enlisted*>(here.of->notes[id()])->mrs[p.mine];
     const ssize_t result = out ? r.write(*s, here, local, e.at, at) : r.read(*s, here, local, e.at, at);
-    if (result < 0) r.give_back(*s);
-    else ++p.out;
+    if (result < 0) {
+        r.give_back(*s);
+    } else {
+        ++p.out;
+        stations_[p.mine].reads += !out;
+    }
     return result;
 }
 
@@ -258,6 +262,7 @@ void libfabric_driver::completed(std::uint32_t index, const rail::completion& do
         if (done.error != 0 && asked_about(p)) begin_ping(p);
         return;
     }
+    if (remote_of(c->from) && stations_[index].reads != 0) --stations_[index].reads;
     if (done.error == 0) end(*c, {}, c->from.length);
     else failed(p, *c, by_key, done.error);
 }
@@ -329,6 +334,8 @@ std::size_t libfabric_driver::deliver() noexcept
         }
         if (n > 4 * most_posts) break;
     }
+    for (std::uint32_t r = 0; r < rails(); ++r)
+        if (station& s = stations_[r]; s.draining && (s.reads == 0 || steady::now() >= s.drain_ends)) close_endpoint(r);
     if (over_.empty()) n += see_drained() + see_fences() + see_severed();
     for (auto& f : std::exchange(answers_, {})) {
         f();

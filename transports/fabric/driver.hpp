@@ -103,6 +103,9 @@ private:
     /// What is asked of a rail as a whole.
     struct station {
         std::function<void()> fenced;            ///< set while it is being fenced
+        std::uint32_t reads = 0;                 ///< out
+        bool draining = false;                   ///< its reads, before it is closed
+        steady::time_point drain_ends{};
         bool closing = false;                    ///< on the helper thread
         std::function<void(error_code)> opened;  ///< set while it is being tried
         steady::time_point opening_ends{};
@@ -159,6 +162,7 @@ private:
     void proved(path&) noexcept;
     void broke(path&) noexcept;
     void close_entry(contact&, entry&, bool known_again) noexcept;
+    void close_endpoint(std::uint32_t rail);
     void endpoint_closed(std::uint32_t rail) noexcept;
     void begin_ping(path&) noexcept;
     bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;

@@ -13,6 +13,7 @@ namespace wye::ofi {
 
 namespace {
 
+constexpr std::chrono::seconds reads_drain_within{1};
 constexpr auto ask_again = std::chrono::milliseconds{20}, ask_again_most = std::chrono::milliseconds{200};
 
 key_set& keys_of(const chunk& c) noexcept { return *reinterpret_cast<key_set*>(c.scratch[0]); }
@@ -112,7 +113,7 @@ void libfabric_driver::fence(std::uint32_t index, std::function<void()> fenced)
 {
     station& s = stations_[index];
     s.fenced = std::move(fenced);
-    s.closing = true;
+    s.draining = true;
     if (s.opened) answer([f = std::exchange(s.opened, {})] { f(errc::rail_lost); });
     each_path([&](path& p) {
         if (p.mine != index) return;
@@ -121,6 +122,17 @@ void libfabric_driver::fence(std::uint32_t index, std::function<void()> fenced)
         for (path::opening& o : std::exchange(p.openings, {}))
             answer([f = std::move(o.opened)] { f(errc::rail_lost); });
     });
+    s.drain_ends = steady::now() + (s.reads != 0 && closes_paths_ ? reads_drain_within : std::chrono::seconds{0});
+    due(s.drain_ends);
+    if (s.reads == 0 || !closes_paths_) close_endpoint(index);
+}
+
+/// In libfabric 1.17, tcp tells twice of a read whose response is half received when its connection is closed, and rxm
+/// frees it twice. So reads that are under way may end first, if they do so soon.
+void libfabric_driver::close_endpoint(std::uint32_t index)
+{
+    stations_[index].draining = false;
+    stations_[index].closing = true;
     const auto endpoint = std::make_shared<handle<fid_ep>>(rails_[index]->detach());
     const auto close = [endpoint] { endpoint->reset(); };
     const auto closed = [this, index] { endpoint_closed(index); };
@@ -132,6 +144,7 @@ void libfabric_driver::fence(std::uint32_t index, std::function<void()> fenced)
 void libfabric_driver::endpoint_closed(std::uint32_t index) noexcept
 {
     stations_[index].closing = false;
+    stations_[index].reads = 0;
     reap_all(index);
     std::erase_if(arrived_, [&](const arrival& a) { return a.rail == index; });
     for (slot* s : rails_[index]->unaccounted()) failed(*s->by, *s->c, s->key, FI_ECANCELED);
@@ -148,7 +161,7 @@ std::size_t libfabric_driver::see_fences() noexcept
 {
     std::size_t n = 0;
     for (std::uint32_t r = 0; r < rails(); ++r) {
-        if (!stations_[r].fenced || stations_[r].closing) continue;
+        if (!stations_[r].fenced || stations_[r].closing || stations_[r].draining) continue;
         bool owes = false;
         each_path([&](const path& p) { owes = owes || (p.mine == r && p.owes()); });
         if (owes) continue;
@@ -256,7 +269,7 @@ bool libfabric_driver::say(contact& k, std::uint32_t attempt, std::uint32_t not_
 /// What the peer is to be asked about this way: what it was asked and has not answered, or what has come since.
 std::optional<wire::bar> libfabric_driver::next_bar(path& p, steady::time_point now) noexcept
 {
-    if (!p.owes() || stations_[p.mine].closing) return std::nullopt;
+    if (!p.owes() || stations_[p.mine].closing || stations_[p.mine].draining) return std::nullopt;
     if (p.bar == 0) {
         p.barring = std::exchange(p.lost, {});
         p.bar = ++last_bar_;
