@@ -59,8 +59,8 @@ line& engine::line_of(const piece& p) noexcept
 std::uint64_t engine::patience_of(const lane& l) const noexcept
 {
     const double predicted = l.of->forecasts[l.rail].of(0);
-    return std::max(ns(rails_.overdue_least),
-                    static_cast<std::uint64_t>(predicted * rails_.overdue * l.patience));
+    return std::max({ns(rails_.overdue_least), ns(l.limits.stutter),
+                     static_cast<std::uint64_t>(predicted * rails_.overdue * l.patience)});
 }
 
 /// A window's piece that may be missed: when it will be.

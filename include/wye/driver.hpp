@@ -64,6 +64,8 @@ struct limits {
     std::size_t at_once_bytes = 0;            ///< up to which `driver::move_at_once` is worth asking
     duration latency = std::chrono::microseconds{1}; ///< nominal, of one piece
     double bytes_per_second = 4e9;            ///< nominal, of one rail
+    duration stutter{};                       ///< how long a rail that is well may say nothing: a kernel that sends again,
+                                              ///< a processor that is elsewhere. No piece is missed sooner
 };
 
 /// How long a driver may work now. The budget of `runtime::poll` reaches drivers through this: code that

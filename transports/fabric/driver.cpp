@@ -23,6 +23,8 @@ namespace {
 constexpr std::size_t most_posts = 192;   // on one rail: a bar names all of their keys
 constexpr int batches_at_once = 8;        // of completions of one rail, before the others have their turn
 constexpr double nominal_rate = 1.5e9;    // where no NIC says: loopback TCP
+// TCP sends again after 200 ms at the earliest (RFC 6298, and as Linux has it).
+constexpr auto kernel_stutter = std::chrono::milliseconds{250};
 constexpr auto connecting_tick = std::chrono::milliseconds{1};
 constexpr auto first_lull = std::chrono::milliseconds{1}, last_lull = std::chrono::milliseconds{128};
 
@@ -116,6 +118,7 @@ wye::limits libfabric_driver::rail_limits(std::uint32_t r) const noexcept
     l.window_chunks = std::min(options_.window_chunks, static_cast<std::uint32_t>(most_posts));
     l.window_bytes = options_.window_bytes;
     l.latency = options_.latency;
+    if (provider_.starts_with("tcp")) l.stutter = kernel_stutter;
     l.bytes_per_second = rate_of(*rails_[r], options_);
     return l;
 }
