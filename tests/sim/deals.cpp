@@ -66,7 +66,8 @@ std::optional<slice> encounter::published(deal& d, part& p, acquaintance& a, std
             all = a.it.published(resident::name[name]);
         } catch (const system_error& e) {
             const stretch& now = a.whom->now(name);
-            const bool out = now.withdrawing || !now.reachable || now.again || now.out.contains(d.by) || !a.it.alive();
+            // Nor is what could not be given new keys to, when a peer left without a word.
+            const bool out = scene_.any(fault_kind::registration) || now.withdrawing || !now.reachable || now.again || now.out.contains(d.by) || !a.it.alive();
             expect(out || excused(*d.by, *a.whom), "what is published is not found: " + std::string{e.what()});
             return std::nullopt;
         }

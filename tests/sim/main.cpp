@@ -2,7 +2,7 @@
 // Sweeps seeds: sim_test [--seeds N] [--first S] [--shard I/N] [--faults LIST] [--within | --between] [--verbose]
 //
 // Each shard is a process of its own, so that a seed that crashes or spins is found out, too. The first seed that
-// fails is named with the fewest faults that still make it fail, and the command that replays it.
+// fails is named with the fewest faults that still make it fail, and the command that replays it; with --go-on all are.
 
 #include <algorithm>
 #include <charconv>
@@ -40,6 +40,7 @@ struct settings {
     std::string faults = "all";
     bool verbose = false;
     bool shrink = true;
+    bool go_on = false;      ///< after a seed that fails
     bool within = true, between = true; ///< which of a seed's worlds
 };
 
@@ -49,12 +50,12 @@ struct report {
     char failure[400];
     std::uint64_t seeds, operations, succeeded, cancelled, missed, failed, bytes, events;
     std::uint64_t memory, most_memory; ///< KiB, of each seed's most
-    double virtual_seconds, processor_seconds;
+    double virtual_seconds, processor_seconds, spent_before; ///< before: by earlier children
 };
 
 [[noreturn]] void usage()
 {
-    std::fprintf(stderr, "sim_test [--seeds N] [--first S] [--shard I/N] [--faults all|none|0,2,...] [--within | --between] [--verbose] [--no-shrink]\n");
+    std::fprintf(stderr, "sim_test [--seeds N] [--first S] [--shard I/N] [--faults all|none|0,2,...] [--within | --between] [--verbose] [--no-shrink] [--go-on]\n");
     std::exit(2);
 }
 
@@ -73,6 +74,7 @@ settings parse(int argc, char** argv)
         const std::string_view name = argv[i];
         if (name == "--verbose") s.verbose = true;
         else if (name == "--no-shrink") s.shrink = false;
+        else if (name == "--go-on") s.go_on = true;
         else if (name == "--within") s.between = false;
         else if (name == "--between") s.within = false;
         else if (++i == argc) usage();
@@ -194,7 +196,7 @@ void in_child(report& r, const std::function<void()>& work, rusage& used)
     const pid_t child = ::fork();
     if (child == 0) {
         work();
-        r.processor_seconds = processor_seconds();
+        r.processor_seconds = r.spent_before + processor_seconds();
         std::fflush(nullptr);
         std::_Exit(0);
     }
@@ -240,7 +242,7 @@ std::string shrink(const settings& s, std::uint64_t seed, report& shared)
     return list(nothing);
 }
 
-int tell_failure(const settings& s, const char* program, report& shared)
+void tell_failure(const settings& s, const char* program, report& shared)
 {
     const std::uint64_t seed = shared.seed;
     std::printf("seed %llu fails: %s\n%s", static_cast<unsigned long long>(seed), shared.failure,
@@ -252,7 +254,7 @@ int tell_failure(const settings& s, const char* program, report& shared)
                     static_cast<unsigned long long>(seed), faults.c_str());
     }
     std::printf("replay: %s --first %llu --seeds 1 --verbose\n", program, static_cast<unsigned long long>(seed));
-    return 1;
+    std::fflush(stdout);
 }
 
 } // namespace
@@ -263,11 +265,21 @@ int main(int argc, char** argv)
     void* const page = ::mmap(nullptr, sizeof(report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     report& shared = *new (page) report{};
     rusage used{};
-    in_child(shared, [&] {
-        for (std::uint64_t seed = s.first; seed < s.first + s.seeds && !shared.failure[0]; ++seed)
-            if (seed % s.shards == s.shard) try_one(s, seed, shared);
-    }, used);
-    if (shared.failure[0]) return tell_failure(s, argv[0], shared);
+    std::uint64_t failures = 0;
+    for (std::uint64_t next = s.first;; next = shared.seed + 1) {
+        in_child(shared, [&] {
+            for (std::uint64_t seed = next; seed < s.first + s.seeds && !shared.failure[0]; ++seed)
+                if (seed % s.shards == s.shard) try_one(s, seed, shared);
+        }, used);
+        if (!shared.failure[0]) break;
+        ++failures;
+        const report so_far = shared;
+        tell_failure(s, argv[0], shared);
+        if (!s.go_on) return 1;
+        shared = so_far;
+        shared.failure[0] = 0;
+        shared.spent_before = so_far.processor_seconds;
+    }
     const report& r = shared;
     const auto count = [](std::uint64_t n) { return static_cast<unsigned long long>(n); };
     const double each = r.seeds ? r.processor_seconds / static_cast<double>(r.seeds) : 0;
@@ -277,5 +289,5 @@ int main(int argc, char** argv)
                 static_cast<double>(r.bytes) / 1048576, count(r.events), r.virtual_seconds, each,
                 static_cast<double>(r.memory) / 1024 / static_cast<double>(std::max<std::uint64_t>(1, r.seeds)),
                 static_cast<double>(r.most_memory) / 1024);
-    return 0;
+    return failures != 0;
 }
