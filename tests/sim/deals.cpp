@@ -67,7 +67,7 @@ std::optional<slice> encounter::published(deal& d, part& p, acquaintance& a, std
         } catch (const system_error& e) {
             const stretch& now = a.whom->now(name);
             // Nor is what could not be given new keys to, when a peer left without a word.
-            const bool out = scene_.any(fault_kind::registration) || now.withdrawing || !now.reachable || now.again || now.out.contains(d.by) || !a.it.alive();
+            const bool out = scene_.any(sim::fault_kind::registration) || now.withdrawing || !now.reachable || now.again || now.out.contains(d.by) || !a.it.alive();
             expect(out || excused(*d.by, *a.whom), "what is published is not found: " + std::string{e.what()});
             return std::nullopt;
         }
