@@ -149,7 +149,7 @@ task<> encounter::unpublishes(encounter& self, resident& r, std::size_t name, du
     co_await r.agent->unpublish(as);
     self.withdrawn(old);
     self.judge_withdrawal(r, begun);
-    co_await r.agent->runtime().sleep(pause);
+    co_await self.world_->runtime().sleep(pause);
     co_await offers(self, r, name);
     r.changing[name] = false;
 }

@@ -107,7 +107,7 @@ task<> resident::enlist(stretch& a)
 {
     const memory m{a.tier, a.own.data(), a.own.size(), a.tier == tier::vram ? static_cast<std::int32_t>(dice_.below(2)) : 0};
     for (int tries = 0; !a.as; ++tries) {
-        if (!agent) throw system_error(errc::shut_down); // it left while this was tried
+        if (!here()) throw system_error(errc::shut_down); // it left while this was tried
         try {
             a.as = co_await agent->register_memory(m);
         } catch (const system_error& e) {
@@ -120,7 +120,7 @@ task<> resident::publish(std::size_t n, stretch& a)
 {
     const std::string as{name[n]};
     for (int tries = 0;; ++tries) {
-        if (!agent) throw system_error(errc::shut_down);
+        if (!here()) throw system_error(errc::shut_down);
         try {
             co_await agent->publish(as, a.as, read_only(n) ? access::read_only : access::read_write);
             break;
