@@ -188,6 +188,7 @@ private:
     bool missed(const lane&) const noexcept;
     void strand(leg&) noexcept;
     void strand(line&) noexcept;
+    bool goes_on(const lane&, piece&) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;
     void look_by(port&, std::uint64_t at) noexcept;
     void unpark(link&) noexcept;

@@ -337,6 +337,16 @@ void engine::heard(link& v, std::uint64_t now) noexcept
         if (d->watched) look_by(*d, d->now);
 }
 
+/// Where a rail may stutter, one that lands what was posted before is slow, however far off its forecast was, and not
+/// silent.
+bool engine::goes_on(const lane& l, piece& p) noexcept
+{
+    const std::uint64_t later = l.landed_at + patience_of(l);
+    if (l.limits.stutter == duration{} || l.landed_since > p.since || later <= l.of->judged()) return false;
+    p.due = later;
+    return true;
+}
+
 /// What is overdue is sent again.
 void engine::look_at(lane& l, std::uint64_t now) noexcept
 {
@@ -346,6 +356,7 @@ void engine::look_at(lane& l, std::uint64_t now) noexcept
         piece& p = *at++;
         if (p.due > now) break;
         if (p.stage == stage::sum_before || p.stage == stage::session) continue;
+        if (goes_on(l, p)) continue;
         const link* const v = waits_in(l.resumed, p) ? nullptr : via(p); // what the driver has not taken is nobody's silence
         if (v && v->latest < p.since && !p.stuck) {
             stick(l, p);

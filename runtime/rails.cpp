@@ -120,6 +120,7 @@ void port::drift(std::uint64_t at) noexcept
     if (landed != 0) {
         link* const v = via(p);
         if (v) heard(*v, d.now);
+        l.landed_at = d.judged();
         if (p.since >= l.landed_since) {
             l.landed_since = p.since;
             l.landed_for = v;

@@ -61,6 +61,7 @@ struct lane {
     // Where it may be lost.
     std::uint64_t landed_since = 0;      ///< when that was posted which was posted last of what landed
     const link* landed_for = nullptr;    ///< whose that was; compared, never followed
+    std::uint64_t landed_at = 0;         ///< of its port's time: when anything last did
     wye::detail::health health = health::good;
     double patience = 1;                 ///< grows with every suspicion that was wrong
     std::uint64_t since = 0;             ///< suspected; closed: when to open it

@@ -31,7 +31,7 @@ public:
         std::size_t submits = 0, fences = 0;
     };
 
-    explicit scripted(std::size_t n) : all(n) {}
+    explicit scripted(std::size_t n, duration s) : all(n), stutter{s} {}
 
     std::string_view name() const noexcept override { return "scripted"; }
     wye::limits limits() const noexcept override
@@ -39,6 +39,7 @@ public:
         wye::limits l;
         l.bytes_per_second = 1e12; // so that no other driver is preferred
         l.chunk_bytes = l.spread_bytes = 64_KiB;
+        l.stutter = stutter;
         return l;
     }
     std::uint32_t rails() const noexcept override { return static_cast<std::uint32_t>(all.size()); }
@@ -89,6 +90,7 @@ public:
     }
 
     std::vector<rail> all;
+    const duration stutter;
     bool fences_at_once = false, fences_at_all = true;
 
 private:
@@ -113,9 +115,9 @@ sim::host host_of(sim::world& w)
 
 /// A world with one agent that has such rails.
 struct bench {
-    explicit bench(std::size_t n, agent_options o = {}) : it{world.spawn("one", on, o)}
+    explicit bench(std::size_t n, agent_options o = {}, duration stutter = {}) : it{world.spawn("one", on, o)}
     {
-        auto made = std::make_unique<scripted>(n);
+        auto made = std::make_unique<scripted>(n, stutter);
         rails = made.get();
         it.add(std::move(made));
         world.run(open());
@@ -298,6 +300,28 @@ BOOST_AUTO_TEST_CASE(a_rail_that_its_driver_gives_up_is_fenced_at_once)
     BOOST_TEST(b.ends == 1);
     BOOST_TEST(!b.error);
     BOOST_TEST((b.world.now() == begun));
+}
+
+// A rail that may stutter is not taken for dead before it has, nor while it lands what was posted before, though a thousand
+// times slower than was thought; and is in time when it lands no more.
+BOOST_AUTO_TEST_CASE(a_rail_that_may_stutter_is_slow_before_it_is_dead)
+{
+    bench b{1, {}, 10ms};
+    b.begin(b.from.at(0, 512_KiB), b.to.at(0, 512_KiB)); // eight pieces
+    BOOST_TEST(b.rails->all[0].has.size() == 8u);
+    for (int i = 0; i < 7; ++i) {
+        b.pass(9ms);
+        b.rails->tell(0);
+        b.pass(10us);
+    }
+    BOOST_TEST(b.submits() == 8u);
+    BOOST_TEST(b.rails->all[0].fences == 0u);
+    b.pass(3s);
+    BOOST_TEST(b.rails->all[0].fences >= 1u);
+    b.rails->all[0].carries = true;
+    b.pass(2s);
+    BOOST_TEST(b.ends == 1);
+    BOOST_TEST(!b.error);
 }
 
 // A copy of nothing needs no rail.
