@@ -149,7 +149,8 @@ task<> encounter::unpublishes(encounter& self, resident& r, std::size_t name, du
     co_await r.agent->unpublish(as);
     self.withdrawn(old);
     self.judge_withdrawal(r, begun);
-    co_await self.world_->runtime().sleep(pause);
+    if (!r.here()) throw system_error(errc::shut_down);
+    co_await r.agent->runtime().sleep(pause); // which goes with it
     co_await offers(self, r, name);
     r.changing[name] = false;
 }
