@@ -69,7 +69,8 @@ task<> peers::revoke(std::string name, std::string peer)
     for (const auto& [token, l] : links_) {
         if (l->name != peer || l->state == link_state::lost || l->state == link_state::over) continue;
         p.barred.push_back(l->life); // also one that has not asked for it yet
-        if (l->state != link_state::open || !l->ours.contains(name)) continue;
+        // One that has yet to hear its welcome may be held by its peer already.
+        if (!l->ours.contains(name)) continue;
         wait.waiting.push_back(l.get());
         l->ours.erase(name); // it is told of no new keys
         say(*l, wire::update{{name, p.what->tier, p.access, p.what->device, 0, p.epoch, p.edition, {}}});
@@ -181,7 +182,7 @@ void peers::tell_holders(const std::string& name, retired& old, const link* but)
 {
     const auto it = published_.find(name);
     for (const auto& [token, l] : links_) {
-        if (l.get() == but || l->state != link_state::open || !l->ours.contains(name)) continue;
+        if (l.get() == but || !l->ours.contains(name)) continue;
         old.waiting.push_back(l.get());
         if (it != published_.end()) {
             l->ours[name] = {it->second.epoch, it->second.edition};

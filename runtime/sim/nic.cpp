@@ -238,11 +238,19 @@ void rails_driver::end(std::uint64_t id, error_code e)
     over_.push_back(id);
 }
 
+/// Unless the driver has gone by then.
+void rails_driver::later(duration d, std::function<void()> what)
+{
+    machine_.in.at(machine_.in.now() + d, [it = self_, what = std::move(what)] {
+        if (*it) what();
+    });
+}
+
 void rails_driver::fence(std::uint32_t index, std::function<void()> fenced)
 {
     ++pending_;
     endpoints_[index].open = false;
-    machine_.in.at(machine_.in.now() + nic_.model.fence_time, [this, index, fenced = std::move(fenced)]() mutable {
+    later(nic_.model.fence_time, [this, index, fenced = std::move(fenced)]() mutable {
         ++endpoints_[index].epoch;
         for (auto& [id, l] : loans_)
             if (l.rail == index && !l.over) end(id, errc::rail_lost);
@@ -253,7 +261,7 @@ void rails_driver::fence(std::uint32_t index, std::function<void()> fenced)
 void rails_driver::open_rail(std::uint32_t index, std::function<void(error_code)> opened)
 {
     ++pending_;
-    machine_.in.at(machine_.in.now() + nic_.model.fence_time, [this, index, opened = std::move(opened)]() mutable {
+    later(nic_.model.fence_time, [this, index, opened = std::move(opened)]() mutable {
         const bool up = nic_.rails[index].state == rail_state::up;
         endpoints_[index].open = up;
         answer([opened = std::move(opened), up] { opened(up ? error_code{} : make_error_code(errc::rail_lost)); });
@@ -268,7 +276,7 @@ void rails_driver::open_path(std::uint32_t index, std::uint32_t peer, std::funct
         const bool open = endpoints_[index].open && up(machine_) && up(*there);
         answer([opened = std::move(opened), open] { opened(open ? error_code{} : make_error_code(errc::path_lost)); });
     };
-    machine_.in.at(machine_.in.now() + 2 * nic_.rails[index].model.latency, ask);
+    later(2 * nic_.rails[index].model.latency, ask);
 }
 
 std::size_t rails_driver::poll(turn t) noexcept

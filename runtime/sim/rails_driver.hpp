@@ -118,6 +118,7 @@ private:
     void break_off(std::uint64_t id);
     void turn_away(std::uint64_t id);
     void end(std::uint64_t id, error_code);
+    void later(duration, std::function<void()>);
     void answer(std::function<void()> f)
     {
         answers_.push_back(std::move(f));
