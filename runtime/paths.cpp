@@ -78,7 +78,7 @@ std::uint64_t engine::barred(const line& w, std::size_t p) noexcept
     } else if (const leg& g = w.legs[p].front(); g.cursor != g.end) {
         v = via(g.op->extents[g.cursor]);
     }
-    return v ? v->barred : 0;
+    return v && v->alive() ? v->barred : 0; // what is lost is passed over, not carried
 }
 
 /// Whether a piece that hangs in a barred way keeps somebody waiting, or has hung there for too long. Then the rail is fenced,
