@@ -90,6 +90,7 @@ struct party {
     {
         wye::agent_options o;
         o.peers.secret = s.secret;
+        o.peers.longest_gap = 30s; // it fills and checks gigabytes between two transfers, and does not poll then
         return o;
     }
     /// Runs it to its end; what it throws is thrown.
