@@ -257,6 +257,13 @@ void tell_failure(const settings& s, const char* program, report& shared)
     std::fflush(stdout);
 }
 
+// Scattered by Fibonacci hashing (Knuth, The Art of Computer Programming 3, section 6.4): the large worlds come every
+// 50th and 500th seed, and a shard of every second seed would get all of them.
+std::uint64_t shard_of(std::uint64_t seed, std::uint64_t shards)
+{
+    return (seed * 0x9E3779B97F4A7C15u >> 32) % shards;
+}
+
 } // namespace
 
 int main(int argc, char** argv)
@@ -269,7 +276,7 @@ int main(int argc, char** argv)
     for (std::uint64_t next = s.first;; next = shared.seed + 1) {
         in_child(shared, [&] {
             for (std::uint64_t seed = next; seed < s.first + s.seeds && !shared.failure[0]; ++seed)
-                if (seed % s.shards == s.shard) try_one(s, seed, shared);
+                if (shard_of(seed, s.shards) == s.shard) try_one(s, seed, shared);
         }, used);
         if (!shared.failure[0]) break;
         ++failures;
