@@ -129,6 +129,7 @@ task<> encounter::anew(encounter& self, resident& r, std::size_t name)
     old.reachable = false;
     fresh.out = old.out;
     fresh.barred = old.barred;
+    fresh.again = old.again; // who missed it then was not told since
     r.have(name, fresh);
     fresh.reachable = true;
     const duration begun = self.world_->now();
