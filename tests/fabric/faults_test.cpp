@@ -120,6 +120,70 @@ BOOST_AUTO_TEST_CASE(reads_are_over_with_the_endpoint)
     for (const chunk& c : w.chunks) BOOST_TEST((c.ends == 1 && c.error == errc::rail_lost));
 }
 
+// Its owner is to write what is read, and is in the middle of it when its rail is closed: the way is lost, nothing else,
+// and nothing comes late. In libfabric's own reads this brings the process down (1.17).
+BOOST_AUTO_TEST_CASE(reads_whose_way_breaks_are_over)
+{
+    for (int round = 0; round < 8; ++round) {
+        two w{pieces * piece_bytes, loopback(2), loopback(2)};
+        std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x77});
+        for (std::size_t i = 0; i < pieces; ++i) w.here->submit(w.piece(i * piece_bytes, piece_bytes, 0, false));
+        for (int i = 0; i <= round; ++i) w.here->poll({});
+        for (int i = 0; i < 2 + round; ++i) w.there->poll({});
+        bool closed = false;
+        w.there->fence(0, [&] { closed = true; });
+        BOOST_TEST(w.both([&] { return closed && w.all_over(); }));
+        std::size_t lost = 0;
+        for (std::size_t i = 0; i < pieces; ++i) {
+            const chunk& c = w.chunks[i];
+            lost += c.error == errc::path_lost;
+            BOOST_TEST((!c.error || c.error == errc::path_lost), c.error.message());
+            if (!c.error) BOOST_TEST((w.from.content[(i + 1) * piece_bytes - 1] == std::byte{0x77}));
+        }
+        BOOST_TEST(lost != 0u);
+        const bytes then = w.from.content;
+        poll_for({w.here.get(), w.there.get()}, 20ms);
+        BOOST_TEST((w.from.content == then));
+        const chunk& other = w.go(0, piece_bytes, 1, false);
+        BOOST_TEST(w.both([&] { return other.ends != 0; }));
+        BOOST_TEST(!other.error, other.error.message());
+    }
+}
+
+// Memory that is withdrawn while it is being written out is left alone at once; its reader hears why, or of a lost way.
+BOOST_AUTO_TEST_CASE(what_is_withdrawn_is_read_no_more)
+{
+    two w{pieces * piece_bytes, loopback(1), loopback(1)};
+    for (std::size_t i = 0; i < pieces; ++i) w.here->submit(w.piece(i * piece_bytes, piece_bytes, 0, false));
+    w.here->poll({});
+    poll_for({w.there.get()}, 5ms);
+    w.there->withdraw(w.key.id);
+    BOOST_TEST(w.both([&] { return w.all_over(); }));
+    for (const chunk& c : w.chunks)
+        BOOST_TEST((!c.error || c.error == errc::path_lost || c.error == errc::withdrawn), c.error.message());
+    const chunk& late = w.go(0, 100, 0, false);
+    BOOST_TEST(w.both([&] { return late.ends != 0; }));
+    BOOST_TEST(late.error == errc::withdrawn);
+}
+
+// More at once than its owner has room for, of every size.
+BOOST_AUTO_TEST_CASE(many_small_reads)
+{
+    two w{4_MiB, loopback(2), loopback(2)};
+    for (std::size_t i = 0; i < w.pool.content.size(); ++i) w.pool.content[i] = static_cast<std::byte>(i * 7 + i / 997);
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < 3000; ++i) {
+        const std::size_t n = 1 + i * 37 % 1300;
+        w.go(at, n, i % 2, false);
+        at += n;
+    }
+    BOOST_TEST(w.both([&] { return w.all_over(); }));
+    for (const chunk& c : w.chunks) BOOST_TEST((c.ends == 1 && !c.error));
+    BOOST_TEST(std::equal(w.from.content.begin(), w.from.content.begin() + static_cast<std::ptrdiff_t>(at),
+                          w.pool.content.begin()));
+    BOOST_TEST((w.from.content[at] == std::byte{0x5a}));
+}
+
 // The other side closes one of its rails: the way over it is lost, the rail is not, and it comes back.
 BOOST_AUTO_TEST_CASE(a_path_that_breaks_ends_its_chunks_only)
 {

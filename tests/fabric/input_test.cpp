@@ -33,6 +33,8 @@ wire::letter some_letter()
     l.records.emplace_back(wire::ping{3, wire::bytes(16, std::byte{1})});
     l.records.emplace_back(wire::bar{1, 99, {5, 6, 7}});
     l.records.emplace_back(wire::barred{98, {{5, 50}, {6, 60}}});
+    l.records.emplace_back(wire::wants{2, {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10, 11, 12}}});
+    l.records.emplace_back(wire::served{{{1, wire::served::how::written}, {2, wire::served::how::broken}}});
     return l;
 }
 
@@ -65,9 +67,11 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read)
     BOOST_TEST((d->keys == some_description().keys));
     const auto l = wire::decode_letter(wire::encode(some_letter()));
     BOOST_REQUIRE(l);
-    BOOST_REQUIRE(l->records.size() == 3u);
+    BOOST_REQUIRE(l->records.size() == 5u);
     BOOST_TEST((std::get<wire::bar>(l->records[1]).tokens == std::vector<std::uint64_t>{5, 6, 7}));
     BOOST_TEST(std::get<wire::barred>(l->records[2]).keys[1].key == 60u);
+    BOOST_TEST(std::get<wire::wants>(l->records[3]).all[1].at == 12u);
+    BOOST_TEST((std::get<wire::served>(l->records[4]).all[1].became == wire::served::how::broken));
 }
 
 BOOST_AUTO_TEST_CASE(what_is_mauled_does_no_harm)
@@ -94,6 +98,13 @@ BOOST_AUTO_TEST_CASE(sixty_four_rails_fit)
     l.records.emplace_back(wire::bar{0, 1, std::vector<std::uint64_t>(wire::most_tokens, 1)});
     l.records.emplace_back(wire::barred{1, std::vector<wire::barred::key>(wire::most_tokens)});
     BOOST_TEST(wire::encode(l).size() <= wire::most_message);
+    wire::letter asks{1, 2, {}}, answers{1, 2, {}};
+    asks.records.emplace_back(wire::wants{0, std::vector<wire::wants::want>(wire::most_wants)});
+    answers.records.emplace_back(wire::served{std::vector<wire::served::one>(wire::most_served)});
+    for (const wire::letter& one : {asks, answers}) {
+        BOOST_TEST(wire::encode(one).size() <= wire::most_message);
+        BOOST_TEST(wire::decode_letter(wire::encode(one)).has_value());
+    }
 }
 
 BOOST_AUTO_TEST_CASE(garbage_is_nobody)

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <deque>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -19,12 +20,16 @@ namespace wye::ofi {
 using steady = std::chrono::steady_clock;
 
 struct contact;
+struct slot;
 
 /// One of their rails, as it is known to one of ours.
 struct entry {
     std::uint32_t mine = 0, theirs = 0;
     fi_addr_t at = FI_ADDR_UNSPEC;
     std::uint64_t barred = 0; ///< the latest number by which they asked us to bar it
+    contact* of = nullptr;
+    std::deque<wire::wants::want> wanted; ///< to be written there, for their reads
+    bool serves = false;                  ///< something was, since they were told that it broke
 };
 
 /// The way from one of our rails to a peer: always to the same rail of its.
@@ -36,6 +41,8 @@ struct path {
     bool wants_ping = false;   ///< somebody waits to know whether anything does
     bool closing = false;
     std::uint32_t out = 0;     ///< posted, and not completed
+    std::uint32_t reads = 0;   ///< of these, what its owner is to write
+    std::vector<slot*> asks;   ///< of these, those that it has not been asked for yet
     /// Chunks that wait for the connection or for what follows. In errors once it is `patience_ends`.
     std::vector<chunk*> pending;
     steady::time_point patience_ends{};
@@ -85,6 +92,9 @@ struct key_set {
     wire::description what;
     std::size_t out = 0; ///< chunks on loan by it
 };
+
+/// By which a chunk on loan goes.
+inline key_set& keys_of(const chunk& c) noexcept { return *reinterpret_cast<key_set*>(c.scratch[0]); }
 
 /// A peer's memory.
 struct remote final : segment {

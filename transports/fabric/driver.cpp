@@ -28,8 +28,6 @@ constexpr auto kernel_stutter = std::chrono::milliseconds{250};
 constexpr auto connecting_tick = std::chrono::milliseconds{1};
 constexpr auto first_lull = std::chrono::milliseconds{1}, last_lull = std::chrono::milliseconds{128};
 
-key_set& keys_of(const chunk& c) noexcept { return *reinterpret_cast<key_set*>(c.scratch[0]); }
-
 [[noreturn]] void fail(const char* what)
 {
     throw system_error(error_code{errno, boost::system::generic_category()}, what);
@@ -61,6 +59,7 @@ libfabric_driver::libfabric_driver(const libfabric_options& o) : options_{o}, id
     provider p = choose(o);
     provider_ = p.name;
     closes_paths_ = p.closes_paths;
+    asks_for_reads_ = p.asks_for_reads;
     emulated_writes_ = p.emulated_writes;
     open_rails(std::move(p.rails), o, o.rails.empty());
     stations_.resize(rails_.size());
@@ -184,23 +183,20 @@ ssize_t libfabric_driver::post(path& p, chunk& c) noexcept
     rail& r = *rails_[p.mine];
     const entry& e = p.to->of(p);
     if (e.at == FI_ADDR_UNSPEC) return -FI_EHOSTUNREACH;
+    const bool out = remote_of(c.to) != nullptr;
+    if (!out && asks_for_reads_) return ask(p, c);
     slot* const s = r.take(slot::use::chunk);
     if (!s) return -FI_EAGAIN;
     const key_set& k = keys_of(c);
-    const bool out = remote_of(c.to) != nullptr;
     const slice& here = out ? c.from : c.to;
     const std::uint64_t at = k.what.base + (out ? c.to : c.from).offset;
     s->by = &p;
     s->c = &c;
     s->key = k.what.keys[e.theirs];
     fid_mr& local = *reinterpret_cast<enlisted*>(here.of->notes[id()])->mrs[p.mine];
-    const ssize_t result = out ? r.write(*s, here, local, e.at, at) : r.read(*s, here, local, e.at, at);
-    if (result < 0) {
-        r.give_back(*s);
-    } else {
-        ++p.out;
-        stations_[p.mine].reads += !out;
-    }
+    const ssize_t result = out ? r.write(*s, here, local, e.at, at, true) : r.read(*s, here, local, e.at, at);
+    if (result < 0) r.give_back(*s);
+    else ++p.out;
     return result;
 }
 
@@ -258,14 +254,20 @@ void libfabric_driver::completed(std::uint32_t index, const rail::completion& do
     path& p = *s.by;
     chunk* const c = s.c;
     const std::uint64_t by_key = s.key;
+    if (s.what == slot::use::serving) {
+        if (done.error != 0) failed_to_serve(*s.to, s.number);
+        r.give_back(s);
+        --p.out;
+        return;
+    }
     r.give_back(s);
     --p.out;
     if (done.error == 0) proved(p);
     if (!c) {
+        if (done.error != 0 && p.reads != 0) broke(p); // it may have been what asked for them
         if (done.error != 0 && asked_about(p)) begin_ping(p);
         return;
     }
-    if (remote_of(c->from) && stations_[index].reads != 0) --stations_[index].reads;
     if (done.error == 0) end(*c, {}, c->from.length);
     else failed(p, *c, by_key, done.error);
 }
@@ -277,6 +279,7 @@ std::size_t libfabric_driver::poll(turn t) noexcept
     for (std::uint32_t i = 0; i < rails; ++i) n += reap((first_ + i) % rails, t);
     first_ = (first_ + 1) % rails;
     n += hear(t);
+    if (!hungry_.empty() || !verdicts_.empty()) n += serve_all();
     if (!eager_.empty()) n += push_on();
     if (off_loop_) n += off_loop_->reap();
     if (due_ != steady::time_point::max())
@@ -295,6 +298,7 @@ std::size_t libfabric_driver::push_on() noexcept
 {
     const auto now = steady::now();
     std::size_t n = 0;
+    fresh_ = false;
     for (path* p : std::exchange(eager_, {})) {
         const std::size_t before = p->pending.size();
         if (push_on(*p, now)) urge(*p);
@@ -323,7 +327,8 @@ bool libfabric_driver::push_on(path& p, steady::time_point now) noexcept
     p.pending.erase(p.pending.begin(), p.pending.begin() + static_cast<std::ptrdiff_t>(n));
     if (!p.pending.empty() && p.bar == 0 && p.out == 0 && now >= p.patience_ends)
         for (chunk* c : std::exchange(p.pending, {})) end(*c, errc::path_lost, 0); // none of it was posted
-    return p.wants_ping || !p.pending.empty();
+    const bool asked = send_asks(p, now);
+    return p.wants_ping || !p.pending.empty() || !asked;
 }
 
 /// The end of a poll: what is over is told, chunks before what waited for them.
@@ -337,8 +342,6 @@ std::size_t libfabric_driver::deliver() noexcept
         }
         if (n > 4 * most_posts) break;
     }
-    for (std::uint32_t r = 0; r < rails(); ++r)
-        if (station& s = stations_[r]; s.draining && (s.reads == 0 || steady::now() >= s.drain_ends)) close_endpoint(r);
     if (over_.empty()) n += see_drained() + see_fences() + see_severed();
     for (auto& f : std::exchange(answers_, {})) {
         f();
@@ -370,7 +373,8 @@ std::size_t libfabric_driver::look(steady::time_point now) noexcept
 bool libfabric_driver::busy() const noexcept
 {
     const auto asked = [](const station& s) { return s.fenced || s.opened; };
-    return !admissions_.empty() || !severings_.empty() || !answers_.empty() || !eager_.empty() || !renewed_.empty() ||
+    return !admissions_.empty() || !severings_.empty() || !answers_.empty() || !eager_.empty() || !hungry_.empty() ||
+           !verdicts_.empty() || !renewed_.empty() ||
            !over_.empty() || (off_loop_ && !off_loop_->idle()) ||
            std::any_of(stations_.begin(), stations_.end(), asked);
 }
@@ -378,9 +382,9 @@ bool libfabric_driver::busy() const noexcept
 bool libfabric_driver::arm() noexcept
 {
     if (!sleeps_) return true;
-    if (!over_.empty() || !answers_.empty() || !arrived_.empty() || lost_rails_) return false;
+    if (!over_.empty() || !answers_.empty() || !arrived_.empty() || lost_rails_ || fresh_) return false;
     steady::time_point next = due_;
-    if (!eager_.empty() || !admissions_.empty()) next = std::min(next, steady::now() + connecting_tick);
+    if (!eager_.empty() || !hungry_.empty() || !verdicts_.empty() || !admissions_.empty()) next = std::min(next, steady::now() + connecting_tick);
     // fi_trywait over rxm makes progress last of all, and may leave a response half sent without asking to be woken when
     // there is room for the rest (1.17). So there are a few more looks, further and further apart, before real sleep.
     std::uint64_t fired;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -103,9 +104,6 @@ private:
     /// What is asked of a rail as a whole.
     struct station {
         std::function<void()> fenced;            ///< set while it is being fenced
-        std::uint32_t reads = 0;                 ///< out
-        bool draining = false;                   ///< its reads, before it is closed
-        steady::time_point drain_ends{};
         bool closing = false;                    ///< on the helper thread
         std::function<void(error_code)> opened;  ///< set while it is being tried
         steady::time_point opening_ends{};
@@ -122,6 +120,11 @@ private:
     struct renewed {
         std::shared_ptr<key_set> old;
         std::function<void()> drained;
+    };
+    /// What became of a read that a peer asked for, and is to hear of.
+    struct verdict {
+        contact* to;
+        wire::served::one about;
     };
     using mrs = std::vector<handle<fid_mr>>;
 
@@ -144,7 +147,9 @@ private:
     void work(std::function<void()> slow, std::function<void()> finished);
 
     // reach.cpp: memory, peers and messages.
+    std::uint64_t rights_of(access) const noexcept;
     void enroll(segment&, std::uint64_t remote, std::function<void(error_code, mrs)>);
+    void ungrant(const granted&) noexcept;
     contact* find(std::uint64_t id) noexcept;
     contact& meet(wire::address);
     void part(contact&) noexcept;
@@ -152,7 +157,24 @@ private:
     std::size_t see_admissions(steady::time_point now) noexcept;
     std::size_t see_drained() noexcept;
     std::size_t hear(turn) noexcept;
-    bool send_over(path&, std::byte kind, std::span<const std::byte>) noexcept;
+    bool send_over(path&, const entry&, std::byte kind, std::span<const std::byte>) noexcept;
+    bool send_over(path& p, std::byte kind, std::span<const std::byte> m) noexcept
+    {
+        return send_over(p, p.to->of(p), kind, m);
+    }
+
+    // serving.cpp: reads that are written by who has the bytes.
+    ssize_t ask(path&, chunk&) noexcept;
+    bool send_asks(path&, steady::time_point now) noexcept;
+    chunk& answered(slot&) noexcept;
+    void end_asks(path&) noexcept;
+    void take(contact&, const wire::served&) noexcept;
+    void take(contact&, const wire::wants&);
+    bool serve(entry&);
+    std::optional<wire::served::one> write_wanted(entry&, const wire::wants::want&) noexcept;
+    void failed_to_serve(entry&, std::uint64_t number) noexcept;
+    void stop_serving(std::uint64_t token) noexcept;
+    std::size_t serve_all();
 
     // fencing.cpp: what breaks, and what is still under way then.
     void refused(path&, chunk&, int error) noexcept;
@@ -162,7 +184,6 @@ private:
     void proved(path&) noexcept;
     void broke(path&) noexcept;
     void close_entry(contact&, entry&, bool known_again) noexcept;
-    void close_endpoint(std::uint32_t rail);
     void endpoint_closed(std::uint32_t rail) noexcept;
     void begin_ping(path&) noexcept;
     bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;
@@ -186,7 +207,7 @@ private:
 
     const libfabric_options options_;
     std::string provider_;
-    bool closes_paths_ = false, emulated_writes_ = false, sleeps_ = false, listens_ = false;
+    bool closes_paths_ = false, asks_for_reads_ = false, emulated_writes_ = false, sleeps_ = false, listens_ = false;
     std::uint64_t id_here_ = 0, door_ = 0;
     std::vector<std::unique_ptr<rail>> rails_;
     std::vector<station> stations_;
@@ -197,13 +218,17 @@ private:
 
     std::map<const segment*, std::unique_ptr<enlisted>> enlisted_;
     std::map<std::uint64_t, granted> granted_; // by id
-    std::uint64_t last_grant_ = 0, last_bar_ = 0;
+    std::unordered_map<std::uint64_t, const granted*> by_token_;
+    std::uint64_t last_grant_ = 0, last_bar_ = 0, last_ask_ = 0;
     std::vector<std::unique_ptr<contact>> contacts_, fading_;
     std::vector<number> numbers_;       // from 1
     std::vector<admission> admissions_;
     std::vector<severing> severings_;
     std::vector<renewed> renewed_;
     std::vector<path*> eager_;          // that have something to post, or to find out
+    bool fresh_ = false;                // they have since they were tried
+    std::vector<entry*> hungry_;        // that want something written
+    std::vector<verdict> verdicts_;
     std::vector<ended> over_;
     std::deque<arrival> arrived_;
     std::vector<std::function<void()>> answers_;

@@ -13,10 +13,7 @@ namespace wye::ofi {
 
 namespace {
 
-constexpr std::chrono::seconds reads_drain_within{1};
 constexpr auto ask_again = std::chrono::milliseconds{20}, ask_again_most = std::chrono::milliseconds{200};
-
-key_set& keys_of(const chunk& c) noexcept { return *reinterpret_cast<key_set*>(c.scratch[0]); }
 
 bool about_keys(int error) noexcept
 {
@@ -84,8 +81,10 @@ void libfabric_driver::close_entry(contact& k, entry& e, bool known_again) noexc
         p.closing = true;
         p.proven = false;
     }
+    e.wanted.clear();
     rails_[e.mine]->forget(std::exchange(e.at, FI_ADDR_UNSPEC));
     reap_all(e.mine);
+    if (ours) end_asks(p);
     if (known_again) e.at = rails_[e.mine]->know(k.known.rails[e.theirs]).value_or(FI_ADDR_UNSPEC);
     if (ours) p.closing = false;
 }
@@ -113,7 +112,6 @@ void libfabric_driver::fence(std::uint32_t index, std::function<void()> fenced)
 {
     station& s = stations_[index];
     s.fenced = std::move(fenced);
-    s.draining = true;
     if (s.opened) answer([f = std::exchange(s.opened, {})] { f(errc::rail_lost); });
     each_path([&](path& p) {
         if (p.mine != index) return;
@@ -122,17 +120,7 @@ void libfabric_driver::fence(std::uint32_t index, std::function<void()> fenced)
         for (path::opening& o : std::exchange(p.openings, {}))
             answer([f = std::move(o.opened)] { f(errc::rail_lost); });
     });
-    s.drain_ends = steady::now() + (s.reads != 0 && closes_paths_ ? reads_drain_within : std::chrono::seconds{0});
-    due(s.drain_ends);
-    if (s.reads == 0 || !closes_paths_) close_endpoint(index);
-}
-
-/// In libfabric 1.17, tcp tells twice of a read whose response is half received when its connection is closed, and rxm
-/// frees it twice. So reads that are under way may end first, if they do so soon.
-void libfabric_driver::close_endpoint(std::uint32_t index)
-{
-    stations_[index].draining = false;
-    stations_[index].closing = true;
+    s.closing = true;
     const auto endpoint = std::make_shared<handle<fid_ep>>(rails_[index]->detach());
     const auto close = [endpoint] { endpoint->reset(); };
     const auto closed = [this, index] { endpoint_closed(index); };
@@ -144,15 +132,21 @@ void libfabric_driver::close_endpoint(std::uint32_t index)
 void libfabric_driver::endpoint_closed(std::uint32_t index) noexcept
 {
     stations_[index].closing = false;
-    stations_[index].reads = 0;
     reap_all(index);
     std::erase_if(arrived_, [&](const arrival& a) { return a.rail == index; });
-    for (slot* s : rails_[index]->unaccounted()) failed(*s->by, *s->c, s->key, FI_ECANCELED);
+    each_path([&](path& p) {
+        if (p.mine == index) end_asks(p);
+    });
+    for (slot* s : rails_[index]->unaccounted())
+        if (s->c) failed(*s->by, *s->c, s->key, FI_ECANCELED);
     each_path([&](path& p) {
         if (p.mine != index) return;
         p.out = 0;
         p.proven = false;
     });
+    for (auto& k : contacts_)
+        for (entry& e : k->entries)
+            if (e.mine == index) e.wanted.clear();
     due(steady::now());
 }
 
@@ -161,7 +155,7 @@ std::size_t libfabric_driver::see_fences() noexcept
 {
     std::size_t n = 0;
     for (std::uint32_t r = 0; r < rails(); ++r) {
-        if (!stations_[r].fenced || stations_[r].closing || stations_[r].draining) continue;
+        if (!stations_[r].fenced || stations_[r].closing) continue;
         bool owes = false;
         each_path([&](const path& p) { owes = owes || (p.mine == r && p.owes()); });
         if (owes) continue;
@@ -269,7 +263,7 @@ bool libfabric_driver::say(contact& k, std::uint32_t attempt, std::uint32_t not_
 /// What the peer is to be asked about this way: what it was asked and has not answered, or what has come since.
 std::optional<wire::bar> libfabric_driver::next_bar(path& p, steady::time_point now) noexcept
 {
-    if (!p.owes() || stations_[p.mine].closing || stations_[p.mine].draining) return std::nullopt;
+    if (!p.owes() || stations_[p.mine].closing) return std::nullopt;
     if (p.bar == 0) {
         p.barring = std::exchange(p.lost, {});
         p.bar = ++last_bar_;
@@ -330,6 +324,8 @@ void libfabric_driver::heard(wire::view message) noexcept
     for (const wire::record& r : l->records) {
         if (const auto* ping = std::get_if<wire::ping>(&r)) take(*k, *ping);
         if (const auto* barred = std::get_if<wire::barred>(&r)) take(*k, *barred);
+        if (const auto* wants = std::get_if<wire::wants>(&r)) take(*k, *wants);
+        if (const auto* served = std::get_if<wire::served>(&r)) take(*k, *served);
         const auto* const bar = std::get_if<wire::bar>(&r);
         if (!bar || answers.records.size() >= 6) continue;
         wire::barred done = take(*k, *bar);
@@ -371,11 +367,9 @@ wire::barred libfabric_driver::take(contact& k, const wire::bar& b)
 /// By the old key nothing comes in any more. False: by the new one neither.
 bool libfabric_driver::rekeyed(granted& g, std::uint32_t rail)
 {
-    const bool writes = g.described.access == access::read_write;
-    const std::uint64_t rights = writes ? FI_REMOTE_READ | FI_REMOTE_WRITE : FI_REMOTE_READ;
     g.mrs[rail].reset();
     try {
-        g.mrs[rail] = rails_[rail]->enroll(g.what->base, g.what->length, rights);
+        g.mrs[rail] = rails_[rail]->enroll(g.what->base, g.what->length, rights_of(g.described.access));
     } catch (const system_error&) {
         return false;
     }

@@ -43,6 +43,8 @@ info hints_for(const std::string& name, bool off_loop)
     h->domain_attr->control_progress = h->domain_attr->data_progress = FI_PROGRESS_MANUAL;
     // A write ends when it has arrived: everything that is told after the last byte rests on that.
     h->tx_attr->op_flags = FI_DELIVERY_COMPLETE;
+    // What is written for a read has landed when the message after it comes.
+    if (over_tcp(name)) h->tx_attr->msg_order = h->rx_attr->msg_order = FI_ORDER_SAW;
     h->fabric_attr->prov_name = ::strdup(name.c_str());
     return h;
 }
@@ -130,6 +132,7 @@ provider choose(const libfabric_options& o)
     p.name = wanted_name(o);
     free_signals();
     p.closes_paths = p.name.ends_with(";ofi_rxm");
+    p.asks_for_reads = over_tcp(p.name);
     p.slow = is_slow(p.name) || o.always_off_loop;
     p.emulated_writes = p.name == "efa" && api_version() < FI_VERSION(1, 18);
     if (!p.closes_paths && !is_efa(p.name))

@@ -16,6 +16,8 @@ struct provider {
     /// Over connections, of which it can close a single one: by removing the peer's address (rxm). What was under way
     /// on it is then over, in both directions. Without: a lost write is kept out by another key.
     bool closes_paths = false;
+    /// A read ends badly in it: who has the bytes writes them instead, as it is asked by a message.
+    bool asks_for_reads = false;
     bool slow = false;              ///< registering pins memory, and closing an endpoint spins: off the loop
     bool emulated_writes = false;
     struct rail {

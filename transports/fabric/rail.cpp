@@ -77,6 +77,7 @@ void rail::make_slots(std::size_t posts)
         if (i < posts + sends) s.next = std::exchange(free_sends_, &s);
         else s.what = slot::use::receive;
     }
+    spare_sends_ = sends;
 }
 
 void rail::open_queue(bool descriptor)
@@ -118,7 +119,7 @@ std::vector<slot*> rail::unaccounted()
 {
     std::vector<slot*> lost;
     for (slot& s : slots_) {
-        if (s.what == slot::use::chunk) {
+        if (s.what == slot::use::chunk || s.what == slot::use::serving) {
             s.what = slot::use::none;
             lost.push_back(&s);
         }
@@ -177,10 +178,11 @@ std::uint64_t rail::base_of(const std::byte* memory) const noexcept
 
 slot* rail::take(slot::use what) noexcept
 {
-    slot*& head = what == slot::use::chunk ? free_chunks_ : free_sends_;
+    slot*& head = what == slot::use::send ? free_sends_ : free_chunks_;
     slot* const s = head;
     if (!s) return nullptr;
     head = s->next;
+    spare_sends_ -= what == slot::use::send;
     s->what = what;
     ++in_flight_;
     return s;
@@ -188,15 +190,26 @@ slot* rail::take(slot::use what) noexcept
 
 void rail::give_back(slot& s) noexcept
 {
-    slot*& head = s.what == slot::use::chunk ? free_chunks_ : free_sends_;
+    slot*& head = s.what == slot::use::send ? free_sends_ : free_chunks_;
+    spare_sends_ += s.what == slot::use::send;
     if (in_flight_ != 0) --in_flight_;
+    s.open.reset();
+    s.number = 0;
     s.what = slot::use::none;
     s.by = nullptr;
     s.c = nullptr;
     s.next = std::exchange(head, &s);
 }
 
-ssize_t rail::write(slot& s, slice from, fid_mr& local, fi_addr_t to, std::uint64_t at) noexcept
+std::vector<slot*> rail::in_use(slot::use what) noexcept
+{
+    std::vector<slot*> all;
+    for (slot& s : slots_)
+        if (s.what == what) all.push_back(&s);
+    return all;
+}
+
+ssize_t rail::write(slot& s, slice from, fid_mr& local, fi_addr_t to, std::uint64_t at, bool confirmed) noexcept
 {
     const iovec here{from.data(), from.length};
     void* desc = ::fi_mr_desc(&local);
@@ -204,7 +217,7 @@ ssize_t rail::write(slot& s, slice from, fid_mr& local, fi_addr_t to, std::uint6
     const fi_msg_rma m{&here, &desc, 1, to, &there, 1, &s.context, 0};
     // Without immediate data: in rxm a write that carries some and is half received when its sender dies takes the
     // receiver along.
-    return ::fi_writemsg(endpoint_.get(), &m, FI_DELIVERY_COMPLETE | FI_COMPLETION);
+    return ::fi_writemsg(endpoint_.get(), &m, confirmed ? FI_DELIVERY_COMPLETE | FI_COMPLETION : FI_COMPLETION);
 }
 
 ssize_t rail::read(slot& s, slice to, fid_mr& local, fi_addr_t from, std::uint64_t at) noexcept

@@ -22,11 +22,13 @@
 namespace wye::ofi {
 
 struct path;
+struct entry;
 
 /// An operation that was posted. Its address is what the completion brings back, so it stays where it is, and is used
 /// again only once its completion has come: no id wraps, and no late completion meets another's operation.
 struct slot {
-    enum class use : std::uint8_t { none, chunk, send, receive };
+    /// asked: a read that its owner is to write, of which the provider knows nothing. serving: what we write for one.
+    enum class use : std::uint8_t { none, chunk, asked, serving, send, receive };
 
     fi_context2 context{};        ///< the provider's; first
     use what = use::none;
@@ -35,6 +37,10 @@ struct slot {
     path* by = nullptr;           ///< what it was sent over
     chunk* c = nullptr;
     std::uint64_t key = 0;        ///< by which it goes in over there
+    std::uint64_t number = 0;     ///< asked: 0 until it has been sent. serving: the peer's
+    handle<fid_mr> open;          ///< asked: where the owner writes
+    std::uint64_t token = 0;      ///< serving: of the grant that it is read by
+    entry* to = nullptr;          ///< serving
     std::byte* bytes = nullptr;   ///< of a message
 };
 
@@ -52,8 +58,8 @@ public:
     bool is_open() const noexcept { return endpoint_ != nullptr; }
     /// For who closes it; what was posted is flushed into the queue then.
     handle<fid_ep> detach() noexcept { return std::move(endpoint_); }
-    /// Once it is closed and the queue is empty: chunks of which nobody has said how they ended. Their slots are not
-    /// used again. Those of messages are.
+    /// Once it is closed and the queue is empty: what was posted for chunks, and nobody has said how it ended. Their
+    /// slots are not used again. Those of messages are.
     std::vector<slot*> unaccounted();
 
     const std::string& name() const noexcept { return name_; }
@@ -75,8 +81,13 @@ public:
 
     slot* take(slot::use) noexcept; ///< null: all are in use
     void give_back(slot&) noexcept;
+    std::size_t spare_sends() const noexcept { return spare_sends_; }
+    std::vector<slot*> in_use(slot::use) noexcept;
+    std::size_t index_of(const slot& s) const noexcept { return static_cast<std::size_t>(&s - slots_.data()); }
+    slot* at(std::size_t index) noexcept { return index < slots_.size() ? &slots_[index] : nullptr; }
     /// 0, or a negative error; -FI_EAGAIN: not now.
-    ssize_t write(slot&, slice from, fid_mr& local, fi_addr_t to, std::uint64_t at) noexcept;
+    /// Ends when it has been delivered, or, if not `confirmed`, when it has left.
+    ssize_t write(slot&, slice from, fid_mr& local, fi_addr_t to, std::uint64_t at, bool confirmed) noexcept;
     ssize_t read(slot&, slice to, fid_mr& local, fi_addr_t from, std::uint64_t at) noexcept;
     ssize_t send(slot&, std::size_t length, fi_addr_t to) noexcept;
     void receive(slot&) noexcept;
@@ -111,7 +122,7 @@ private:
     std::vector<slot> slots_; // chunks, then sends, then receives; never resized
     slot* free_chunks_ = nullptr;
     slot* free_sends_ = nullptr;
-    std::size_t in_flight_ = 0;
+    std::size_t in_flight_ = 0, spare_sends_ = 0;
 };
 
 } // namespace wye::ofi

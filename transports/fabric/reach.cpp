@@ -70,7 +70,11 @@ void libfabric_driver::dismiss(segment& s) noexcept
         off_loop_->wait();
         off_loop_->reap();
     }
-    std::erase_if(granted_, [&](const auto& g) { return g.second.what == &s; });
+    std::erase_if(granted_, [&](const auto& g) {
+        if (g.second.what != &s) return false;
+        ungrant(g.second);
+        return true;
+    });
     enlisted_.erase(&s);
     s.notes[id()] = 0;
 }
@@ -79,19 +83,38 @@ void libfabric_driver::grant(segment& s, access a, std::function<void(error_code
 {
     if (s.tier != tier::dram || s.length == 0)
         return answer([done = std::move(done)] { done(errc::not_supported, {}); });
-    const std::uint64_t rights = a == access::read_write ? FI_REMOTE_READ | FI_REMOTE_WRITE : FI_REMOTE_READ;
-    enroll(s, rights, [this, &s, a, done = std::move(done)](error_code e, mrs got) {
+    enroll(s, rights_of(a), [this, &s, a, done = std::move(done)](error_code e, mrs got) {
         if (e) return answer([done, e] { done(e, {}); });
         granted g{&s, {draw_token(), s.length, rails_.front()->base_of(s.base), a, {}}, std::move(got)};
         for (const auto& mr : g.mrs) g.described.keys.push_back(::fi_mr_key(mr.get()));
         key k{++last_grant_, wire::encode(g.described)};
-        granted_.emplace(k.id, std::move(g));
+        const auto& it = granted_.emplace(k.id, std::move(g)).first->second;
+        by_token_[it.described.token] = &it;
         answer([done, k = std::move(k)] { done({}, k); });
     });
 }
 
 /// A message that is half received has had its key looked at: `cut_off` ends that.
-void libfabric_driver::withdraw(std::uint64_t id) noexcept { granted_.erase(id); }
+void libfabric_driver::withdraw(std::uint64_t id) noexcept
+{
+    const auto it = granted_.find(id);
+    if (it == granted_.end()) return;
+    ungrant(it->second);
+    granted_.erase(it);
+}
+
+void libfabric_driver::ungrant(const granted& g) noexcept
+{
+    stop_serving(g.described.token);
+    by_token_.erase(g.described.token);
+}
+
+/// What others may do by themselves. Where they ask to be written to they need not read.
+std::uint64_t libfabric_driver::rights_of(access a) const noexcept
+{
+    const std::uint64_t read = asks_for_reads_ ? 0 : FI_REMOTE_READ;
+    return a == access::read_write ? read | FI_REMOTE_WRITE : read;
+}
 
 std::vector<std::byte> libfabric_driver::address()
 {
@@ -113,6 +136,7 @@ contact& libfabric_driver::meet(wire::address a)
     k.known = std::move(a);
     const auto theirs = static_cast<std::uint32_t>(k.known.rails.size());
     k.entries = entries_between(rails(), theirs);
+    for (entry& e : k.entries) e.of = &k;
     for (entry& e : k.entries) e.at = rails_[e.mine]->know(k.known.rails[e.theirs]).value_or(FI_ADDR_UNSPEC);
     k.paths.resize(rails());
     for (std::uint32_t i = 0; i < rails(); ++i) {
@@ -128,6 +152,8 @@ void libfabric_driver::part(contact& k) noexcept
 {
     for (entry& e : k.entries) close_entry(k, e, false);
     for (path& p : k.paths) std::erase(eager_, &p);
+    for (entry& e : k.entries) std::erase(hungry_, &e);
+    std::erase_if(verdicts_, [&](const verdict& v) { return v.to == &k; });
     const auto it = std::find_if(contacts_.begin(), contacts_.end(), [&](const auto& c) { return c.get() == &k; });
     fading_.push_back(std::move(*it));
     contacts_.erase(it);
@@ -223,17 +249,16 @@ std::size_t libfabric_driver::see_drained() noexcept
     return n;
 }
 
-bool libfabric_driver::send_over(path& p, std::byte kind, std::span<const std::byte> message) noexcept
+bool libfabric_driver::send_over(path& p, const entry& e, std::byte kind, std::span<const std::byte> message) noexcept
 {
     rail& r = *rails_[p.mine];
-    const fi_addr_t to = p.to->of(p).at;
-    if (!r.is_open() || to == FI_ADDR_UNSPEC) return false;
+    if (!r.is_open() || e.at == FI_ADDR_UNSPEC) return false;
     slot* const s = r.take(slot::use::send);
     if (!s) return false;
     s->by = &p;
     s->bytes[0] = kind;
     std::memcpy(s->bytes + 1, message.data(), message.size());
-    if (r.send(*s, 1 + message.size(), to) < 0) {
+    if (r.send(*s, 1 + message.size(), e.at) < 0) {
         r.give_back(*s);
         return false;
     }

@@ -68,7 +68,7 @@ private:
     bool good_ = true;
 };
 
-enum class kind : std::uint8_t { ping = 1, bar, barred };
+enum class kind : std::uint8_t { ping = 1, bar, barred, wants, served };
 
 void put(writer& w, const ping& p)
 {
@@ -83,6 +83,18 @@ void put(writer& w, const barred& b)
 {
     w.number(kind::barred).number(b.number).number(static_cast<std::uint16_t>(b.keys.size()));
     for (const auto& [token, key] : b.keys) w.number(token).number(key);
+}
+
+void put(writer& w, const wants& m)
+{
+    w.number(kind::wants).number(m.rail).number(static_cast<std::uint16_t>(m.all.size()));
+    for (const wants::want& x : m.all)
+        w.number(x.number).number(x.token).number(x.offset).number(x.length).number(x.key).number(x.at);
+}
+void put(writer& w, const served& m)
+{
+    w.number(kind::served).number(static_cast<std::uint16_t>(m.all.size()));
+    for (const auto& [number, became] : m.all) w.number(number).number(became);
 }
 
 ping take_ping(reader& r)
@@ -111,6 +123,29 @@ barred take_barred(reader& r)
         b.keys.push_back({token, r.number<std::uint64_t>()});
     }
     return b;
+}
+wants take_wants(reader& r)
+{
+    wants m;
+    m.rail = r.number<std::uint8_t>(most_rails - 1);
+    const std::size_t n = r.number<std::uint16_t>(most_wants);
+    for (std::size_t i = 0; i < n && r.good(); ++i) {
+        wants::want& x = m.all.emplace_back();
+        for (std::uint64_t* field : {&x.number, &x.token, &x.offset, &x.length, &x.key, &x.at})
+            *field = r.number<std::uint64_t>();
+    }
+    return m;
+}
+served take_served(reader& r)
+{
+    served m;
+    const std::size_t n = r.number<std::uint16_t>(most_served);
+    for (std::size_t i = 0; i < n && r.good(); ++i) {
+        served::one& x = m.all.emplace_back();
+        x.number = r.number<std::uint64_t>();
+        x.became = r.number<served::how>(static_cast<std::uint64_t>(served::how::broken));
+    }
+    return m;
 }
 
 } // namespace
@@ -188,6 +223,8 @@ std::optional<letter> decode_letter(view in)
         case kind::ping: l.records.emplace_back(take_ping(r)); break;
         case kind::bar: l.records.emplace_back(take_bar(r)); break;
         case kind::barred: l.records.emplace_back(take_barred(r)); break;
+        case kind::wants: l.records.emplace_back(take_wants(r)); break;
+        case kind::served: l.records.emplace_back(take_served(r)); break;
         default: return std::nullopt;
         }
     }

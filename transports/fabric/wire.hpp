@@ -19,7 +19,7 @@ using bytes = std::vector<std::byte>;
 using view = std::span<const std::byte>;
 
 inline constexpr std::size_t most_rails = 64, most_name = 64, most_rail_address = 60;
-inline constexpr std::size_t most_message = 8192, most_tokens = 256;
+inline constexpr std::size_t most_message = 8192, most_tokens = 256, most_wants = 160, most_served = 256;
 
 /// Who an agent's driver is and where. `id` and `door` are drawn at random for each driver; who does not know the door
 /// is not listened to.
@@ -61,7 +61,28 @@ struct barred {
     };
     std::vector<key> keys;
 };
-using record = std::variant<ping, bar, barred>;
+
+/// The sender would read these, and asks that they be written to it.
+struct wants {
+    struct want {
+        std::uint64_t number = 0;             ///< of the sender's choice
+        std::uint64_t token = 0;              ///< of the grant
+        std::uint64_t offset = 0, length = 0; ///< in it
+        std::uint64_t key = 0, at = 0;        ///< where it is to go
+    };
+    std::uint8_t rail = 0; ///< the sender's
+    std::vector<want> all;
+};
+/// What became of them. What was written has landed: this message comes after it on the same way.
+struct served {
+    enum class how : std::uint8_t { written, withdrawn, out_of_range, broken };
+    struct one {
+        std::uint64_t number = 0;
+        how became{};
+    };
+    std::vector<one> all;
+};
+using record = std::variant<ping, bar, barred, wants, served>;
 
 /// One message: to whom, from whom, and some records.
 struct letter {
@@ -69,7 +90,7 @@ struct letter {
     std::uint64_t from = 0; ///< the sender's id
     std::vector<record> records;
 };
-bytes encode(const letter&); ///< at most `most_message`, by `most_tokens` and few records
+bytes encode(const letter&); ///< at most `most_message`, by the bounds above and few records
 std::optional<letter> decode_letter(view);
 
 } // namespace wye::ofi::wire
