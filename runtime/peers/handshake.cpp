@@ -41,35 +41,68 @@ task<peer> peers::connect(wire::bytes blob)
     if (!them) throw system_error(errc::bad_metadata);
     listen();
     if (them->life == life()) throw system_error(errc::not_supported, "an agent does not connect to itself");
-    link* l = nullptr;
-    for (const auto& [token, known] : links_)
-        if (known->life == them->life && known->state == link_state::open) l = known.get();
-    if (!l) {
-        const auto way = [&](const fabric* f) {
-            return std::find_if(them->ways.begin(), them->ways.end(), [&](const auto& w) { return w.fabric == f->name(); });
-        };
-        const auto by = std::find_if(fabrics_.begin(), fabrics_.end(), [&](auto* f) { return way(f) != them->ways.end(); });
-        if (by == fabrics_.end()) throw system_error(errc::no_route, "no fabric in common with " + them->name);
-        l = &add_link(**by);
-        l->name = them->name;
-        l->life = them->life;
-        l->longest_gap = them->longest_gap;
-        l->nonce = fresh_nonce();
-        l->offered = std::move(them->published);
-        l->unsettled = 1; // until it is open
-        admit(*l, way(*by)->address);
-    } else {
-        ask(*l, them->published);
+    if (link* const known = at_hand(them->life)) {
+        const bool held = known->handles != 0;
+        if (!held) hold(*known);
+        ask(*known, them->published);
+        peer handle{*known}; // which may outlive this
+        const error_code failed = co_await ready(*known);
+        if (!failed) co_return handle;
+        if (held || failed != errc::peer_lost) throw system_error(failed, them->name);
+        // Over there it had just been given up: another one, then.
     }
-    peer handle{*l}; // which may outlive this
-    if (l->unsettled != 0 || l->state != link_state::open) {
-        const auto made = std::make_shared<eventual<error_code>>(engine_.loop());
-        if (l->state == link_state::lost) made->set(l->why);
-        else l->waiting.push_back(made);
-        const error_code failed = co_await eventual<error_code>::wait(made);
-        if (failed) throw system_error(failed, them->name);
-    }
+    link& l = set_out(std::move(*them));
+    peer handle{l};
+    const error_code failed = co_await ready(l);
+    if (failed) throw system_error(failed, l.name);
     co_return handle;
+}
+
+/// A connection that may be used by one more. Not one that we have said goodbye on: the other side may be on its way
+/// out of it, and know nothing any more of what we hold.
+link* peers::at_hand(const wire::incarnation& life) const noexcept
+{
+    for (const auto& [token, l] : links_)
+        if (l->life == life && l->state == link_state::open && (l->handles != 0 || !l->said_goodbye)) return l.get();
+    return nullptr;
+}
+
+/// The other side called, and hears that we hold it, too.
+void peers::hold(link& l)
+{
+    ++l.unsettled;
+    say(l, wire::welcome{}, [this, token = l.token](bool heard) {
+        if (link* const it = find(token); it && heard) settled(*it, {});
+    });
+}
+
+/// Begins one.
+link& peers::set_out(wire::metadata them)
+{
+    const auto way = [&](const fabric* f) {
+        return std::find_if(them.ways.begin(), them.ways.end(), [&](const auto& w) { return w.fabric == f->name(); });
+    };
+    const auto by = std::find_if(fabrics_.begin(), fabrics_.end(), [&](auto* f) { return way(f) != them.ways.end(); });
+    if (by == fabrics_.end()) throw system_error(errc::no_route, "no fabric in common with " + them.name);
+    link& l = add_link(**by);
+    l.name = std::move(them.name);
+    l.life = them.life;
+    l.longest_gap = them.longest_gap;
+    l.nonce = fresh_nonce();
+    l.offered = std::move(them.published);
+    l.unsettled = 1; // until it is open
+    admit(l, way(*by)->address);
+    return l;
+}
+
+/// Ends when it is open and the peer has said how everything is, or in what ended it.
+task<error_code> peers::ready(link& l)
+{
+    if (l.unsettled == 0 && l.state == link_state::open) co_return error_code{};
+    if (l.state == link_state::lost) co_return l.why;
+    const auto made = std::make_shared<eventual<error_code>>(engine_.loop());
+    l.waiting.push_back(made);
+    co_return co_await eventual<error_code>::wait(made);
 }
 
 void peers::admit(link& l, wire::view address)
@@ -166,7 +199,11 @@ void peers::answered(link& l, const wire::answer& a)
 
 void peers::welcome(link& l)
 {
-    if (l.state != link_state::proving) return;
+    if (l.state != link_state::proving) { // who was called holds it, too
+        l.held_there = true;
+        if (l.state == link_state::parting) l.state = link_state::open;
+        return;
+    }
     opened(l);
     offer(l, std::move(l.offered));
     settled(l, {}); // what stood for its being open

@@ -81,6 +81,7 @@ struct link {
 
     std::uint32_t handles = 0;  ///< `peer`s of this side
     bool held_there = false;    ///< the other side has any
+    bool said_goodbye = false;  ///< that we have none: the other side may end it at any time
     bool admitting = false, severing = false, severed = false;
     std::uint32_t closing = 0;  ///< of what is published here: ways in for it that are being closed
     std::uint64_t free_at = 0;  ///< parting: until then what it says once more is answered

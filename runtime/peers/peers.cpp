@@ -272,6 +272,7 @@ void peers::let_go(link& l) noexcept
 {
     if (--l.handles != 0 || l.state == link_state::lost || l.state == link_state::over) return;
     if (l.state != link_state::open) return lose(l, boost::asio::error::operation_aborted);
+    l.said_goodbye = true;
     say(l, wire::goodbye{});
     part(l);
 }

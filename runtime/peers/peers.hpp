@@ -124,6 +124,10 @@ private:
     void challenged(link&, const wire::challenge&);
     void answered(link&, const wire::answer&);
     void welcome(link&);
+    link* at_hand(const wire::incarnation&) const noexcept;
+    void hold(link&);
+    link& set_out(wire::metadata);
+    task<error_code> ready(link&);
     void refused(link&, const wire::refusal&);
     void opened(link&);
     void settled(link&, const std::string& name);

@@ -214,6 +214,9 @@ bool meeting::is_long(const mishap& m) const noexcept
 duration meeting::patience() const noexcept
 {
     duration all = 2 * (agent.rails.give_up + agent.rails.quarantine + agent.peers.lost_after + agent.peers.longest_gap) + 2 * span + 1s;
+    // The last of them goes through one staging buffer, each piece of it with a request of its own to a store.
+    if (what == dealings::large)
+        all += sim::default_store().latency * static_cast<std::int64_t>(operations * (longest / agent.staging_piece + 1));
     for (const mishap& m : mishaps) all += 2 * m.extent + 4 * (m.what == mishap_kind::fault ? m.fault.extent : duration{});
     return all;
 }

@@ -64,6 +64,7 @@ struct meeting {
     /// Messages may be lost so often that an agent seems dead that is not.
     bool may_lose_peers() const noexcept;
     bool is_long(const mishap&) const noexcept; ///< a stall that others do not put up with
+    static constexpr std::size_t longest = 64_KiB + 1_MiB; ///< bytes, of large dealings
     /// By then whatever was begun has ended.
     duration patience() const noexcept;
     std::string describe() const;

@@ -182,6 +182,47 @@ BOOST_AUTO_TEST_CASE(links_end_when_nobody_holds_them)
     });
 }
 
+namespace {
+
+task<> goes_and_comes_back(world& v, wye::duration pause)
+{
+    co_await v.prefill.publish("prompts", v.from);
+    peer theirs = co_await v.decode.connect(v.prefill.metadata());
+    v.to.reset();
+    co_await v.it.runtime().sleep(pause);
+    const peer again = co_await v.prefill.connect(v.decode.metadata());
+    theirs.reset();
+    co_await v.it.runtime().sleep(5s);
+    BOOST_TEST(again.alive());
+    co_await v.prefill.notify(again, "hello"); // throws when nobody hears it
+    BOOST_TEST(again.published("kv").length == area_bytes);
+}
+
+} // namespace
+
+// Who has said goodbye and comes back must not take up what the other side may leave any moment.
+BOOST_AUTO_TEST_CASE(who_comes_back_is_known_to_be_there)
+{
+    for (const wye::duration pause : {0us, 1us, 5us, 20us, 100us}) {
+        world w;
+        w.it.run(w.open());
+        w.it.run(goes_and_comes_back(w, pause));
+    }
+}
+
+// Also when there is nothing of the other side's that it could ask for.
+BOOST_AUTO_TEST_CASE(who_was_called_and_holds_is_known_to_hold)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        const peer theirs = co_await v.decode.connect(v.prefill.metadata());
+        v.to.reset();
+        co_await v.it.runtime().sleep(5s);
+        BOOST_TEST(theirs.alive());
+        co_await v.decode.notify(theirs, "hello");
+    });
+}
+
 // Others may come into the world while an agent ends, which takes time.
 BOOST_AUTO_TEST_CASE(agents_come_while_another_ends)
 {
