@@ -104,6 +104,7 @@ private:
     /// What is asked of a rail as a whole.
     struct station {
         std::function<void()> fenced;            ///< set while it is being fenced
+        bool only_just = false;                  ///< what is out has been posted since: a look would be for nothing
         bool closing = false;                    ///< on the helper thread
         std::function<void(error_code)> opened;  ///< set while it is being tried
         steady::time_point opening_ends{};
@@ -131,6 +132,7 @@ private:
     // driver.cpp: chunks and completions.
     void open_rails(std::vector<provider::rail>, const libfabric_options&, bool partly);
     void make_descriptors();
+    bool watch(bool) noexcept;
     std::optional<error_code> unfit(const chunk&) const noexcept;
     ssize_t post(path&, chunk&) noexcept;
     void wait_in(path&, chunk&) noexcept;
@@ -214,6 +216,8 @@ private:
     descriptor epoll_, timer_;
     steady::time_point due_ = steady::time_point::max();
     bool timer_set_ = false;
+    bool watched_ = false;         ///< queues wake who sleeps on `epoll_`
+    std::uint32_t busy_polls_ = 0; ///< since it last slept
     std::chrono::milliseconds lull_{}; ///< since something other than the timer woke the loop
 
     std::map<const segment*, std::unique_ptr<enlisted>> enlisted_;
