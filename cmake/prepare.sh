@@ -20,7 +20,8 @@ have_compiler() {
 have_cmake() { have_tool cmake && is_newer "$(cmake --version | sed -n '1s/[^0-9]*//p')" 3.25; }
 have_uring() { have_tool pkg-config && pkg-config --exists 'liburing >= 2.3'; }
 have_fabric() { have_tool pkg-config && pkg-config --exists 'libfabric >= 1.17'; }
-have_openssl() { have_tool pkg-config && pkg-config --exists 'libcrypto >= 3.0'; }
+have_hwloc() { have_tool pkg-config && pkg-config --exists 'hwloc >= 2.0'; }
+have_openssl() { have_tool pkg-config && pkg-config --exists 'libcrypto >= 3.0' 'libssl >= 3.0'; }
 have_boost() {
     local place
     [ -z "${Boost_ROOT:-}${BOOST_ROOT:-}${CMAKE_PREFIX_PATH:-}" ] || return 0   # theirs to say
@@ -56,6 +57,7 @@ missing_packages() {
     have_tool pkg-config || echo pkg-config
     have_uring || echo liburing-dev
     have_fabric || echo libfabric-dev
+    have_hwloc || echo libhwloc-dev
     have_openssl || echo libssl-dev
     have_boost || boost_packages || echo 'libboost1.81-dev libboost-json1.81-dev libboost-test1.81-dev'
 }
