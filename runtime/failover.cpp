@@ -59,8 +59,9 @@ line& engine::line_of(const piece& p) noexcept
 std::uint64_t engine::patience_of(const lane& l) const noexcept
 {
     const double predicted = l.of->forecasts[l.rail].of(0);
+    const double most = std::max(static_cast<double>(ns(rails_.overdue_most)), 2 * predicted);
     return std::max({ns(rails_.overdue_least), ns(l.limits.stutter),
-                     static_cast<std::uint64_t>(predicted * rails_.overdue * l.patience)});
+                     static_cast<std::uint64_t>(std::min(predicted * rails_.overdue, most) * l.patience)});
 }
 
 /// A window's piece that may be missed: when it will be.

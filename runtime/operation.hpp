@@ -69,6 +69,20 @@ inline bool within(const extent& x, std::uint64_t from_length, std::uint64_t to_
 }
 /// The connection to the peer that has part in it; null when it is all ours.
 inline link* via(const extent& x) noexcept { return x.from->via ? x.from->via : x.to->via; }
+
+/// Why a peer's memory cannot be reached any more.
+inline errc out_of_reach(const extent& x) noexcept
+{
+    for (const segment* s : {x.from, x.to}) {
+        switch (s->standing) {
+        case standing::good: break;
+        case standing::stale: return errc::stale_epoch;
+        case standing::withdrawn: return errc::withdrawn;
+        case standing::lost: return errc::peer_lost;
+        }
+    }
+    return {};
+}
 inline bool touches(const extent& x, const link& l) noexcept { return x.from->via == &l || x.to->via == &l; }
 inline bool within(const extent& x) noexcept { return within(x, x.from->length, x.to->length); }
 

@@ -35,10 +35,13 @@ void engine::detour(lane& l, piece& p) noexcept
     send_again(p);
 }
 
-/// The way that the piece was on is lost, and nothing of it is under way: it goes by another.
+/// The way that the piece was on is lost, and nothing of it is under way: it goes by another. Not into memory that has
+/// been withdrawn meanwhile: its key may have ended, and over connections that shows as ways that break, for ever.
 void engine::turn_back(lane& l, piece& p) noexcept
 {
     bar(*via(p), l);
+    const errc gone = out_of_reach(*p.of);
+    if (gone != errc{} && !p.ghost && !p.landed_elsewhere) fail(*p.op, *p.of, gone);
     if (p.ghost || p.landed_elsewhere || p.of->failed || p.op->stopping) return spare_posting(p);
     line_of(p).wait_first(p, static_cast<std::size_t>(p.op->priority));
 }

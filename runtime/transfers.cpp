@@ -17,20 +17,6 @@ namespace {
 
 bool keeps_sums(tier t) noexcept { return t == tier::file || t == tier::block; }
 
-/// Why a peer's memory cannot be reached any more.
-errc out_of_reach(const extent& x) noexcept
-{
-    for (const segment* s : {x.from, x.to}) {
-        switch (s->standing) {
-        case standing::good: break;
-        case standing::stale: return errc::stale_epoch;
-        case standing::withdrawn: return errc::withdrawn;
-        case standing::lost: return errc::peer_lost;
-        }
-    }
-    return {};
-}
-
 template <class T>
 T* allocate(loop& l, std::size_t n)
 {

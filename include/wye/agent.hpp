@@ -29,6 +29,7 @@ namespace wye {
 struct rail_options {
     double overdue = 10;                  ///< times its predicted time: a piece is missed, and sent again elsewhere
     duration overdue_least = std::chrono::microseconds{100}; ///< however short the prediction
+    duration overdue_most = std::chrono::seconds{2}; ///< however long, short of twice the prediction
     duration quarantine = std::chrono::seconds{2}; ///< a rail that something is missing from is closed, at the latest
     duration probe = std::chrono::seconds{1};      ///< at most between attempts to open a closed one
     duration give_up = std::chrono::seconds{10};   ///< without any rail left a copy ends in `errc::rail_lost`

@@ -60,6 +60,7 @@ struct suite {
 void run_runtime(const settings&, report&);
 void run_file(const settings&, report&);
 void run_fabric(const settings&, report&); ///< only where there is libfabric
+void run_rails(const settings&, report&);  ///< likewise; moves this process to a network of its own
 void run_pipeline(const settings&, report&);
 void run_sim(const settings&, report&);
 

@@ -7,6 +7,7 @@ suite=$2 cases=$3
 
 succeeds "$bin/perf" "$suite" --filter "$cases" --against raw --seconds 0.01 --file-mib 64 \
     --directory "$scratch" --json "$scratch/report.json"
+if grep -q 'skipped: ' "$scratch/out"; then skip "$(sed -n "s/.*skipped: //p" "$scratch/out")"; fi
 claims "$scratch/report.json" "command==$suite" machine:object 'cases[].name:string' 'cases[].unit:string' \
     'cases[].ours:number'
 refuses 'unknown subcommand' "$bin/perf" nonsense

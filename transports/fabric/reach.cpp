@@ -184,15 +184,17 @@ void libfabric_driver::admit(std::span<const std::byte> bytes, std::function<voi
 }
 
 /// Those whose ways have all been tried: a first chunk that had to wait for its connection would look like a lost rail.
+/// While no rail is open, as just after another peer was lost, nothing has been tried.
 std::size_t libfabric_driver::see_admissions(steady::time_point now) noexcept
 {
     std::size_t seen = 0;
+    const bool none = std::none_of(rails_.begin(), rails_.end(), [](const auto& r) { return r->is_open(); });
     for (std::size_t i = 0; i < admissions_.size();) {
         admission& a = admissions_[i];
         contact& k = *numbers_[a.number - 1].of;
         const auto tried = [&](const path& p) { return p.proven || !rails_[p.mine]->is_open(); };
         const bool any = std::any_of(k.paths.begin(), k.paths.end(), [](const path& p) { return p.proven; });
-        if (!std::all_of(k.paths.begin(), k.paths.end(), tried) && now < a.ends) {
+        if ((none || !std::all_of(k.paths.begin(), k.paths.end(), tried)) && now < a.ends) {
             ++i;
             continue;
         }
