@@ -48,7 +48,8 @@ bool encounter::fair(const deal& d, const part& p, const error_code& e) const
         return excuse || std::any_of(d.parts.begin(), d.parts.end(), [&](const part& o) { return excused(*d.by, *o.with->whom); });
     if (e == errc::stale_epoch) return there && there->withdrawing;
     if (e == errc::withdrawn) return excuse || (there && (there->withdrawing || there->out.contains(d.by)));
-    if (e == errc::rail_lost) return scene_.may_lose_rails() || !p.with->whom->here(); // a dead peer may look like dead rails
+    if (e == errc::rail_lost) // a dead peer may look like dead rails, and time that jumps is up at once
+        return scene_.may_lose_rails() || scene_.any(fault_kind::clock_jump) || !p.with->whom->here();
     if (e == errc::shut_down || e == errc::invalid_slice) return d.by->left;
     // What devices say of themselves; staging memory may be refused.
     for (const fault_kind k : {fault_kind::io_error, fault_kind::registration, fault_kind::unavailable, fault_kind::shorten})
