@@ -172,7 +172,7 @@ private:
     // failover.cpp
     line& line_of(const piece&) noexcept;
     void expect(lane&, piece&) noexcept;
-    std::uint64_t patience_of(const lane&) const noexcept;
+    std::uint64_t patience_of(const lane&, std::size_t more = 0) const noexcept;
     void reroute(piece&) noexcept;
     void evacuate(lane&) noexcept;
     void send_again(piece&, bool probes = false) noexcept;
@@ -189,6 +189,9 @@ private:
     void strand(leg&) noexcept;
     void strand(line&) noexcept;
     bool goes_on(const lane&, piece&) noexcept;
+    bool silent(const lane&, const piece&, const link&) const noexcept;
+    bool blame(lane&, std::uint64_t now) noexcept;
+    void judge(lane&, std::uint64_t now, bool excused) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;
     void look_by(port&, std::uint64_t at) noexcept;
     void unpark(link&) noexcept;

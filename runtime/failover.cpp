@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::uint64_t glance_ns = 25'000;         // between looks at a rail that is suspected
 constexpr std::uint64_t late_ns = 200'000;          // by which a look may be late and yet be believed
+constexpr std::uint64_t nap_ns = 100'000'000;       // for which a peer is silent who may be busy elsewhere
 constexpr std::uint64_t most_between_ns = 1'000'000'000;
 constexpr std::uint64_t first_rest_ns = 1'000'000;  // before a fenced rail is tried again
 constexpr std::uint64_t forgotten_ns = 10'000'000'000; // after which a rail's troubles are
@@ -42,6 +43,9 @@ bool waits_in(const fifo<piece>& queue, const piece& p) noexcept
     return false;
 }
 
+/// Rather than summed, or kept open.
+bool carried(const piece& p) noexcept { return p.stage != stage::sum_before && p.stage != stage::session; }
+
 void tell_ring(piece& p) noexcept
 {
     for (piece* s = p.sibling; s && s != &p; s = s->sibling) s->landed_elsewhere = true;
@@ -55,10 +59,10 @@ line& engine::line_of(const piece& p) noexcept
     return r.second && p.stage == stage::last_hop ? *r.second : *r.first;
 }
 
-/// How long what it has in flight may take.
-std::uint64_t engine::patience_of(const lane& l) const noexcept
+/// How long what it has in flight may take, and so many bytes more.
+std::uint64_t engine::patience_of(const lane& l, std::size_t more) const noexcept
 {
-    const double predicted = l.of->forecasts[l.rail].of(0);
+    const double predicted = l.of->forecasts[l.rail].of(more);
     const double most = std::max(static_cast<double>(ns(rails_.overdue_most)), 2 * predicted);
     return std::max({ns(rails_.overdue_least), ns(l.limits.stutter),
                      static_cast<std::uint64_t>(std::min(predicted * rails_.overdue, most) * l.patience)});
@@ -290,6 +294,7 @@ void engine::stick(lane& l, piece& p) noexcept
 {
     set_apart(l, p);
     link& v = *via(p);
+    p.since = std::max(p.since, v.latest + 1); // it counts as heard by what comes from now on
     v.quiet = true;
     peers_.poke(v);
     if (p.sibling) return;
@@ -300,11 +305,13 @@ void engine::stick(lane& l, piece& p) noexcept
 /// Whose peer has been heard again should come now; else it is the rail that is to blame.
 void engine::unstick(lane& l) noexcept
 {
+    std::size_t ahead = 0;
     for (auto at = l.stuck.begin(); at != l.stuck.end();) {
         piece& p = *at++;
         if (const link& v = *via(p); v.latest < p.since || v.barred & l.bit()) continue;
         p.unlink();
-        p.due = l.of->judged() + patience_of(l);
+        ahead += p.bytes;
+        p.due = l.of->judged() + patience_of(l, ahead);
         l.order.push_back(p);
     }
 }
@@ -348,36 +355,69 @@ bool engine::goes_on(const lane& l, piece& p) noexcept
     return true;
 }
 
-/// What is overdue is sent again.
-void engine::look_at(lane& l, std::uint64_t now) noexcept
+/// Whether its peer may be what it waits for: one that has said nothing, and landed nothing, since it was posted, or for
+/// half of the time that it has. Once only: who answers when asked is awake.
+bool engine::silent(const lane& l, const piece& p, const link& v) const noexcept
 {
-    port& d = *l.of;
-    if (!l.stuck.empty()) unstick(l);
+    return !p.stuck && (v.latest < p.since || v.latest + std::max(patience_of(l) / 2, nap_ns) < l.of->now);
+}
+
+/// What is overdue is its peer's fault, or the way's to it, or the rail's. Whether it was somebody else's.
+bool engine::blame(lane& l, std::uint64_t now) noexcept
+{
+    bool others = false;
     for (auto at = l.order.begin(); at != l.order.end();) {
         piece& p = *at++;
         if (p.due > now) break;
-        if (p.stage == stage::sum_before || p.stage == stage::session) continue;
-        if (goes_on(l, p)) continue;
+        if (!carried(p) || goes_on(l, p)) continue;
         const link* const v = waits_in(l.resumed, p) ? nullptr : via(p); // what the driver has not taken is nobody's silence
-        if (v && v->latest < p.since && !p.stuck) {
+        if (v && silent(l, p, *v)) {
             stick(l, p);
+            others = true;
         } else if (v && l.landed_for != v && l.landed_since > p.since) {
             detour(l, p);
+            others = true;
         } else {
             suspect(l); // which lets go what it has not posted
             break;
         }
     }
+    return others;
+}
+
+/// What a suspected rail owes is sent again; and in the end it is given up, but for what peers owe who have not been heard
+/// since.
+void engine::judge(lane& l, std::uint64_t now, bool excused) noexcept
+{
+    const bool ends = now - l.since >= ns(rails_.quarantine);
+    const std::uint64_t begun = l.since + l.of->slip;
+    bool owes = false;
+    for (auto at = l.order.begin(); at != l.order.end();) {
+        piece& p = *at++;
+        if (p.due > now) break;
+        if (!carried(p)) continue;
+        const link* const v = via(p);
+        if (ends && v && v->latest < begun) {
+            stick(l, p);
+            excused = true;
+            continue;
+        }
+        owes = true;
+        if (std::exchange(p.ghost, true)) continue;
+        send_again(p);
+    }
+    if (excused && !owes) trust(l);
+    else if (ends || missed(l)) lose(l);
+}
+
+void engine::look_at(lane& l, std::uint64_t now) noexcept
+{
+    if (!l.stuck.empty()) unstick(l);
+    const bool excused = blame(l, now);
     if (l.health == health::good && hopeless(l)) lose(l);
     if (l.health == health::suspect) {
-        for (piece& p : l.order) {
-            if (p.due > now) break;
-            if (p.ghost || p.stage == stage::sum_before || p.stage == stage::session) continue;
-            p.ghost = true;
-            send_again(p);
-        }
-        if (now - l.since >= ns(rails_.quarantine) || missed(l)) lose(l);
-    } else if (l.health == health::closed && d.now >= l.since) {
+        judge(l, now, excused);
+    } else if (l.health == health::closed && l.of->now >= l.since) {
         l.health = health::opening;
         l.by->open_rail(l.rail, [this, &l](const error_code& e) { opened(l, e); });
     }
@@ -429,7 +469,7 @@ void engine::look(port& d) noexcept
     const auto at = [&](std::uint64_t t) { next = next ? std::min(next, t) : t; };
     for (lane& l : d.lanes) {
         look_at(l, d.judged());
-        if (l.health == health::suspect) at(d.now + glance_ns);
+        if (l.health == health::suspect) at(d.now + std::max(glance_ns, (d.judged() - l.since) / 8));
         if (l.health == health::closed) at(l.since);
         if (l.health == health::good && !l.order.empty()) at(l.order.front().due + d.slip);
     }

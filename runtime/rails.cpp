@@ -107,7 +107,9 @@ void port::drift(std::uint64_t at) noexcept
     p.unlink();
     if (std::exchange(p.stuck, false)) { // it left the window long ago
         p.at = nullptr;
-        if (link* const v = via(p); v && landed != 0) heard(*v, d.now);
+        if (landed == 0) return;
+        l.landed_at = d.judged();
+        if (link* const v = via(p)) heard(*v, d.now);
         return;
     }
     forecast& f = d.forecasts[l.rail];

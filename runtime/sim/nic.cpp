@@ -144,17 +144,31 @@ bool rails_driver::submit(chunk& c) noexcept
     return true;
 }
 
-/// Lets it happen then, unless the endpoint is closed by then; later, if the rail is dark at either end.
+/// When somebody looks after what comes by that key.
+time_point rails_driver::attended_at(std::uint64_t door_key) const noexcept
+{
+    const universe& u = machine_.in;
+    const auto d = u.doors.find(door_key);
+    if (d == u.doors.end() || !d->second.of->nic.model.by_processor) return {};
+    const auto it = u.endpoints.find(d->second.endpoint);
+    return it == u.endpoints.end() ? time_point{} : it->second->stalled_until_;
+}
+
+/// Lets it happen then, unless the endpoint is closed by then; later, if the rail is dark at either end, or nobody there
+/// has the time.
 void rails_driver::on_rail(const loan& l, time_point when, std::function<void()> what)
 {
     const auto it = machine_.in.doors.find(l.key);
     rail* const theirs = it == machine_.in.doors.end() ? nullptr : &it->second.of->nic.rails[l.rail];
-    const auto act = [it = self_, index = l.rail, theirs, epoch = endpoints_[l.rail].epoch,
+    const auto act = [it = self_, index = l.rail, door_key = l.key, theirs, epoch = endpoints_[l.rail].epoch,
                       what = std::move(what)](auto&& again) -> void {
         if (!*it || (*it)->dead_ || (*it)->endpoints_[index].epoch != epoch) return;
         rail& r = (*it)->nic_.rails[index];
+        universe& u = (*it)->machine_.in;
+        const time_point attended = (*it)->attended_at(door_key);
         if (r.state == rail_state::dark) r.parked.push_back([again] { again(again); });
         else if (theirs && theirs->state == rail_state::dark) theirs->parked.push_back([again] { again(again); });
+        else if (attended > u.now()) u.at(attended, [again] { again(again); });
         else what();
     };
     machine_.in.at(when, [act] { act(act); });

@@ -37,7 +37,9 @@ void world::crash(agent& a)
 
 void world::stall(agent& a, duration d)
 {
-    universe_->party_of(a).stalled_until = universe_->now() + d;
+    detail::party& p = universe_->party_of(a);
+    p.stalled_until = universe_->now() + d;
+    if (!p.on.nic.rails.empty()) detail::nic_of(a).stall(p.stalled_until);
     at(now() + d, [] {}); // so that time gets there
 }
 

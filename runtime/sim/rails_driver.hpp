@@ -80,6 +80,7 @@ public:
     bool send(std::uint32_t peer, std::uint32_t attempt, std::span<const std::byte>) noexcept override;
     /// Memory of another host, whose agent knows nothing of it.
     std::unique_ptr<segment> reach(machine& there, const slice& theirs);
+    void stall(time_point until) noexcept { stalled_until_ = until; } ///< nobody polls it before
     void die() noexcept;    ///< as when its process is killed: nothing that is under way arrives
     void bury() noexcept;   ///< and what it still has ends, since somebody will look
 
@@ -131,6 +132,7 @@ private:
     void complain(const char* what) const { machine_.in.complain("nic: " + std::string{what}); }
 
     const door* door_of(const loan&) const noexcept;
+    time_point attended_at(std::uint64_t door_key) const noexcept;
     std::byte* place_of(const loan&, const slice&) const noexcept;
     void deliver(const std::vector<std::byte>& message);
     void see_renewed();
@@ -140,6 +142,7 @@ private:
     const std::uint64_t id_; ///< of its endpoints, in the world
     std::vector<endpoint> endpoints_;
     bool listens_ = false, dead_ = false;
+    time_point stalled_until_{};
     std::vector<acquaintance> known_; ///< by number, from 1
     std::deque<std::vector<std::byte>> inbox_;
     std::vector<waiting_for_old_key> renewed_;

@@ -154,9 +154,11 @@ meeting::meeting(std::uint64_t s) : seed{s}
     const sim::rail_model like{d.scale(2e8, 2e10), d.scale(1e5, 1e8), some_time(d, 500ns, 50us)};
     const bool alike = d.one_in(2);
     const std::size_t count = p5 ? 2 : d.between(2, 4);
+    const bool by_processor = dice{s, 7}.one_in(4);
     for (std::size_t i = 0; i < count; ++i) {
         sim::host_options h;
         h.nic = some_nic(d, what == dealings::large, like, alike);
+        h.nic.by_processor = by_processor;
         h.gpus = 2;
         hosts.push_back(p5 ? p5_host() : many ? sim::host_options{.nic = sim::default_nic(4)} : h);
     }

@@ -96,6 +96,32 @@ BOOST_AUTO_TEST_CASE(a_pause_that_was_announced_is_no_loss)
     });
 }
 
+// Neither are the rails, where nothing lands without its processor.
+BOOST_AUTO_TEST_CASE(no_rail_is_to_blame_for_a_pause)
+{
+    static constexpr auto pausing = [](world& v, duration into) -> task<> {
+        flight f = start(v.from, v.to.published("kv"));
+        co_await v.it.runtime().sleep(into);
+        v.it.stall(v.decode, 5s);
+        const duration begun = v.it.now();
+        const outcome o = co_await f.drained();
+        BOOST_TEST(!o.error, o.error.message());
+        BOOST_TEST((v.it.now() - begun >= 5s && v.it.now() - begun < 6s));
+        BOOST_TEST(v.landed == v.sent);
+        for (const driver_metrics& d : v.prefill.measure().drivers)
+            if (d.name == "nic") BOOST_TEST(d.errors == 0);
+    };
+    for (const auto into : {0us, 20us, 100us}) {
+        agent_options o = knowing("the secret");
+        o.peers.longest_gap = 6s;
+        sim::host_options host = with_rails(2);
+        host.nic.by_processor = true;
+        world w{1, host, host, o};
+        w.it.run(w.open());
+        w.it.run(pausing(w, into));
+    }
+}
+
 // Who comes again under a name is someone else: its old metadata leads nowhere, and old slices fail.
 BOOST_AUTO_TEST_CASE(a_restarted_peer_is_never_written_with_stale_keys)
 {

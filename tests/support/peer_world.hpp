@@ -69,8 +69,12 @@ inline copy_options telling(std::string_view key, std::span<const std::byte> pay
 struct peer_world {
     explicit peer_world(std::uint64_t seed = 1, std::size_t rails_here = 4, std::size_t rails_there = 4,
                    const agent_options& o = knowing("the secret"))
-        : it{seed}, a{it.add_host("a", with_rails(rails_here))}, b{it.add_host("b", with_rails(rails_there))},
-          prefill{it.spawn("prefill", a, o)}, decode{it.spawn("decode", b, o)}
+        : peer_world{seed, with_rails(rails_here), with_rails(rails_there), o}
+    {
+    }
+    peer_world(std::uint64_t seed, const sim::host_options& here, const sim::host_options& there, const agent_options& o)
+        : it{seed}, a{it.add_host("a", here)}, b{it.add_host("b", there)}, prefill{it.spawn("prefill", a, o)},
+          decode{it.spawn("decode", b, o)}
     {
     }
     ~peer_world()
