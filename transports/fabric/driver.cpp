@@ -302,7 +302,7 @@ std::size_t libfabric_driver::poll(turn t) noexcept
     first_ = (first_ + 1) % rails;
     if (n != 0 && watched_ && ++busy_polls_ == wide_awake) watch(false);
     n += hear(t);
-    if (!hungry_.empty() || !verdicts_.empty()) n += serve_all();
+    if (!hungry_.empty() || !verdicts_.empty()) n += serve_all(t);
     if (!eager_.empty()) n += push_on();
     if (off_loop_) n += off_loop_->reap();
     if (due_ != steady::time_point::max())

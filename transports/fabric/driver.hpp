@@ -172,11 +172,11 @@ private:
     void end_asks(path&) noexcept;
     void take(contact&, const wire::served&) noexcept;
     void take(contact&, const wire::wants&);
-    bool serve(entry&);
+    bool serve(entry&, turn);
     std::optional<wire::served::one> write_wanted(entry&, const wire::wants::want&) noexcept;
     void failed_to_serve(entry&, std::uint64_t number) noexcept;
     void stop_serving(std::uint64_t token) noexcept;
-    std::size_t serve_all();
+    std::size_t serve_all(turn);
 
     // fencing.cpp: what breaks, and what is still under way then.
     void refused(path&, chunk&, int error) noexcept;

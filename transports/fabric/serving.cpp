@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads over tcp. libfabric 1.17 brings a process down when a connection ends with the response to a read half received,
-// so nobody reads: who has the bytes is asked to write them. docs/decisions/0019-reads-are-served.md.
+// so nobody reads: who has the bytes is asked to write them. docs/decisions/0018-reads-are-served.md.
 #include <algorithm>
 
 #include <rdma/fi_errno.h>
@@ -124,17 +124,17 @@ void libfabric_driver::take(contact& k, const wire::wants& m)
         if (e->wanted.size() < most_wanted) e->wanted.push_back(w);
         else verdicts_.push_back({&k, {w.number, how::broken}});
     e->serves = true;
-    if (!serve(*e) && std::find(hungry_.begin(), hungry_.end(), e) == hungry_.end()) hungry_.push_back(e);
+    if (std::find(hungry_.begin(), hungry_.end(), e) == hungry_.end()) hungry_.push_back(e);
 }
 
 /// Writes, and says so right after, before anything else of the provider's is looked at: so both go by one connection,
 /// and it has the message delivered after the writes (FI_ORDER_SAW in fi_endpoint(3)). What it did not take the message
 /// for is written again. Whether all is done.
-bool libfabric_driver::serve(entry& e)
+bool libfabric_driver::serve(entry& e, turn t)
 {
     rail& r = *rails_[e.mine];
     path& p = e.of->paths[e.mine];
-    while (!e.wanted.empty() && r.is_open() && r.spare_sends() > sends_for_others) {
+    while (!e.wanted.empty() && r.is_open() && r.spare_sends() > sends_for_others && !t.over()) {
         wire::served m;
         std::size_t bytes = 0;
         while (m.all.size() < std::min(e.wanted.size(), wire::most_served) && bytes < told_every) {
@@ -197,14 +197,17 @@ void libfabric_driver::stop_serving(std::uint64_t token) noexcept
             if (s->what == slot::use::serving && s->token == token) close_entry(*s->to->of, *s->to, true);
 }
 
-std::size_t libfabric_driver::serve_all()
+/// Whose turn did not come is first next time.
+std::size_t libfabric_driver::serve_all(turn t)
 {
     std::size_t n = 0;
+    std::vector<entry*> fed;
     for (entry* e : std::exchange(hungry_, {})) {
         const std::size_t before = e->wanted.size();
-        if (!serve(*e)) hungry_.push_back(e);
+        if (!serve(*e, t)) (e->wanted.size() < before ? fed : hungry_).push_back(e);
         n += before - e->wanted.size();
     }
+    hungry_.insert(hungry_.end(), fed.begin(), fed.end());
     for (verdict& v : std::exchange(verdicts_, {})) {
         wire::letter l = letter_to(*v.to);
         l.records.emplace_back(wire::served{{v.about}});
