@@ -2,6 +2,7 @@
 // Writes to another agent over libfabric, both on loopback and in one thread, against the same loop in plain code.
 #include <algorithm>
 #include <exception>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include <wye/libfabric.hpp>
 #include <wye/wye.hpp>
 
+#include "null_fabric.hpp"
 #include "raw_fabric.hpp"
 #include "report.hpp"
 #include "statistics.hpp"
@@ -118,6 +120,67 @@ private:
     std::size_t left_ = 0;
 };
 
+/// Pages from a prepared list to a peer over four rails that do nothing.
+class null_bench {
+public:
+    static constexpr std::size_t pages = 1000;
+
+    null_bench() : memory_(pages * 4_KiB)
+    {
+        auto& mine = here_.add(std::make_unique<null_fabric>(4, nullptr));
+        there_.add(std::make_unique<null_fabric>(4, &mine));
+        drive(open());
+    }
+    /// Of one page, from before its `copy` to its completion.
+    double nanoseconds(std::size_t batches)
+    {
+        const auto begin = clock::now();
+        drive(work(batches));
+        return seconds_since(begin) * 1e9 / static_cast<double>(batches * pages);
+    }
+
+private:
+    void drive(wye::task<> t)
+    {
+        asio::co_spawn(rt_, std::move(t), [](std::exception_ptr e) {
+            if (e) std::rethrow_exception(e);
+        });
+        rt_.run();
+    }
+    wye::task<> open()
+    {
+        from_ = co_await here_.register_memory(wye::dram(memory_));
+        pool_ = co_await there_.register_memory(wye::dram(memory_));
+        co_await there_.publish("kv", pool_);
+        to_ = co_await here_.connect(there_.metadata());
+        ours_ = here_.prepare(wye::blocks_of(from_, 4_KiB));
+        theirs_ = here_.prepare(wye::blocks_of(to_.published("kv"), 4_KiB));
+        std::iota(indices_.begin(), indices_.end(), 0);
+    }
+    wye::task<> work(std::size_t batches)
+    {
+        for (; batches != 0; --batches) co_await wye::copy(ours_.select(indices_), theirs_.select(indices_));
+    }
+
+    std::vector<std::byte> memory_;
+    wye::runtime rt_;
+    wye::agent here_{rt_, "here", knowing("perf")}, there_{rt_, "there", knowing("perf")};
+    wye::region from_, pool_;
+    wye::peer to_;
+    wye::prepared ours_, theirs_;
+    std::vector<std::uint32_t> indices_ = std::vector<std::uint32_t>(pages);
+};
+
+void measure_prepared(const settings& s, report& r)
+{
+    if (!r.wants("fabric/prepared_ns_per_page")) return;
+    null_bench b;
+    b.nanoseconds(10); // memory is allocated, rates are learned
+    result one{"fabric/prepared_ns_per_page", "ns", {}, {}, {}, {}, "4 KiB to a peer, four rails that do nothing; libfabric is not in it"};
+    one.ours = median(repeat(s.seconds, 5, [&] { return b.nanoseconds(20); }));
+    r.add(one);
+}
+
 constexpr std::size_t slices = 18; ///< that the time of a case is cut into
 
 result measure(bench& b, const settings& s, const writes& w)
@@ -143,6 +206,7 @@ result measure(bench& b, const settings& s, const writes& w)
 
 void run_fabric(const settings& s, report& r)
 {
+    measure_prepared(s, r);
     bench b;
     for (const writes& w : cases)
         if (r.wants(name_of(w))) r.add(measure(b, s, w));
