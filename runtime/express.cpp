@@ -80,7 +80,8 @@ piece& engine::cut_simple(const line& w, lane& l, operation& op, extent& x) noex
 {
     piece& p = simple_piece();
     const std::uint64_t left = x.length - x.cut;
-    const std::uint64_t bytes = left <= w.straight_bytes ? left : piece_size(w, x);
+    std::uint64_t bytes = left <= w.straight_bytes ? left : piece_size(w, x);
+    if (op.priority == priority::background) bytes = std::min<std::uint64_t>(bytes, l.shallow_bytes);
     p.op = &op;
     p.of = &x;
     p.urgent = op.priority == priority::urgent;

@@ -112,6 +112,7 @@ piece* engine::cut(const line& w, lane& l, leg& g) noexcept
     piece* p = make_piece(op, x);
     p->place = x.cut;
     p->bytes = piece_size(w, x);
+    if (l.one_of_many && op.priority == priority::background) p->bytes = std::min<std::uint64_t>(p->bytes, l.shallow_bytes);
     p->buffer = buffer;
     p->rail = l.rail;
     p->from = {x.from, x.from_offset + x.cut, p->bytes};

@@ -15,6 +15,9 @@ namespace {
 constexpr std::uint64_t line_burst = 1_MiB;    // bytes that a line may have in a row while others wait
 constexpr std::uint64_t drift_every = 1'000'000, drift_after = 10'000'000; // nanoseconds
 constexpr std::uint64_t look_slack = 50'000;
+/// How long a piece of background's may take: who waits for the rail waits for a few of them.
+constexpr double shallow_ns = 1e6;
+constexpr std::size_t shallow_least = 64_KiB;
 /// One sample may say that a rail is so much slower or faster than was known, no more: a clock may jump.
 constexpr double most_change = 4;
 
@@ -35,9 +38,20 @@ port::port(driver& d, std::uint64_t t)
         l.rail = r;
         l.limits = many() ? d.rail_limits(r) : d.limits();
         l.one_of_many = many();
-        forecasts.push_back({0, ns_per_byte(l.limits), static_cast<double>(l.limits.latency.count())});
-        refresh(r);
+        l.shallow_bytes = l.limits.chunk_bytes;
+        forecasts.push_back({0, 0, static_cast<double>(l.limits.latency.count())});
+        learn(r, ns_per_byte(l.limits));
     }
+}
+
+void port::learn(std::uint32_t rail, double ns_per_byte) noexcept
+{
+    forecasts[rail].ns_per_byte = ns_per_byte;
+    refresh(rail);
+    if (!many()) return;
+    const wye::limits& l = lanes[rail].limits;
+    const auto shallow = static_cast<std::size_t>(std::min(shallow_ns / ns_per_byte, 1e15)) / 4096 * 4096;
+    lanes[rail].shallow_bytes = std::clamp(shallow, std::min(shallow_least, l.chunk_bytes), l.chunk_bytes);
 }
 
 line& port::line_of(std::uint64_t rails, std::uint32_t index)
@@ -81,9 +95,8 @@ void port::drift(std::uint64_t at) noexcept
     for (lane& l : lanes) {
         if (l.chunks || !l.paced.known || at - l.paced.latest < drift_after) continue;
         l.paced.latest = at;
-        double& cost = forecasts[l.rail].ns_per_byte;
-        cost = std::max(std::min(cost, ns_per_byte(l.limits)), cost / 2);
-        refresh(l.rail);
+        const double cost = forecasts[l.rail].ns_per_byte;
+        learn(l.rail, std::max(std::min(cost, ns_per_byte(l.limits)), cost / 2));
     }
 }
 
@@ -136,8 +149,7 @@ void port::drift(std::uint64_t at) noexcept
     if (s.from_rest) time = std::max(time / 8, time - f.latency_ns);
     double seen = std::max(time, 1.0) / static_cast<double>(s.bytes);
     if (s.known) seen = std::clamp(seen, f.ns_per_byte / most_change, f.ns_per_byte * most_change);
-    f.ns_per_byte = s.known ? (f.ns_per_byte + seen) / 2 : seen;
-    d.refresh(l.rail);
+    d.learn(l.rail, s.known ? (f.ns_per_byte + seen) / 2 : seen);
     s = {d.now, 0, d.now, false, true};
 }
 

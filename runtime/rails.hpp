@@ -52,6 +52,7 @@ struct lane {
     std::uint32_t chunks = 0;            ///< admitted to the window
     std::uint32_t background_chunks = 0;
     std::size_t bytes = 0, background_bytes = 0;
+    std::size_t shallow_bytes = 0;       ///< the most that a piece of background's has
     std::uint32_t out = 0;               ///< pieces that the driver has
     std::uint64_t posts = 0;
     fifo<piece> resumed;                 ///< in the window already, to be posted (again)
@@ -174,6 +175,8 @@ struct port : timer {
         busy_for[rail] = static_cast<float>(forecasts[rail].of(0) / 16);
         per_byte[rail] = static_cast<float>(forecasts[rail].ns_per_byte / 16);
     }
+    /// What a byte costs on it was learned.
+    void learn(std::uint32_t rail, double ns_per_byte) noexcept;
     /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow.
     void drift(std::uint64_t now) noexcept;
 

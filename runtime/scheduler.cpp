@@ -15,7 +15,7 @@ bool engine::room(const lane& l, std::size_t p) const noexcept
     if (l.chunks >= l.limits.window_chunks || l.bytes >= l.limits.window_bytes) return false;
     if (p != background || l.background_chunks == 0) return true;
     // Shallow in time, not in number: small pieces may be many.
-    return l.background_bytes < l.limits.background_chunks * l.limits.chunk_bytes &&
+    return l.background_bytes < l.limits.background_chunks * l.shallow_bytes &&
            l.background_chunks < std::max(1u, l.limits.window_chunks / 2);
 }
 

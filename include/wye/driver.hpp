@@ -58,7 +58,9 @@ struct limits {
     std::size_t alignment = 1;                ///< pieces are cut at multiples of this in the tier's own offsets
     std::uint32_t window_chunks = 64;         ///< pieces in flight per rail
     std::size_t window_bytes = 16_MiB;        ///< bytes in flight per rail; one piece is always admitted
-    std::uint32_t background_chunks = 4;      ///< of which background work may hold so many
+    std::uint32_t background_chunks = 4;      ///< of which background work may hold so many. On rails that may be lost, or are
+                                              ///< several, its pieces take a millisecond each at most, by the rate that was
+                                              ///< seen, but have 64 KiB at least
     std::size_t spread_bytes = 128_KiB;       ///< with several rails: what is left is not shared out in smaller pieces,
                                               ///< so that a transfer of so much rides one rail
     std::size_t at_once_bytes = 0;            ///< up to which `driver::move_at_once` is worth asking
