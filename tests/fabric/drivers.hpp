@@ -120,7 +120,10 @@ struct two {
             if (c.ends == 0) return false;
         return true;
     }
-    bool both(auto over) { return poll({here.get(), there.get()}, over); }
+    bool both(auto over, std::chrono::milliseconds longest = 30s)
+    {
+        return poll({here.get(), there.get()}, over, longest);
+    }
 
     std::unique_ptr<fabric> here, there;
     area from, pool;

@@ -3,6 +3,9 @@
 #define BOOST_TEST_MODULE fabric_faults
 #include <boost/test/unit_test.hpp>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "fabric/drivers.hpp"
 
 using namespace wye::seam;
@@ -96,14 +99,49 @@ BOOST_AUTO_TEST_CASE(what_is_slow_is_off_the_loop)
     BOOST_TEST(!again.error, again.error.message());
 }
 
-// With one rail there is no other to ask by: the connection is made anew for it.
-BOOST_AUTO_TEST_CASE(a_fence_of_the_only_rail_ends)
+// With no other rail to ask by, one of those that are fenced is opened for it: its writes are over as all are, and it is
+// used again.
+BOOST_AUTO_TEST_CASE(a_fence_of_all_rails_ends)
 {
-    flying w{1};
-    bool fenced = false;
-    w.here->fence(0, [&] { fenced = true; });
+    for (const std::uint32_t rails : {1u, 2u}) {
+        flying w{rails};
+        std::uint32_t fenced = 0, opened = 0;
+        const auto begun = steady::now();
+        for (std::uint32_t r = 0; r < rails; ++r) w.here->fence(r, [&] { ++fenced; });
+        BOOST_TEST(w.both([&] { return fenced == rails; }));
+        BOOST_TEST(w.all_over());
+        BOOST_TEST((steady::now() - begun < 1500ms)); // half of the time after which the peer is lost
+        for (const chunk& c : w.chunks) BOOST_TEST((!c.error || c.error == errc::rail_lost), c.error.message());
+        for (std::uint32_t r = 0; r < rails; ++r) w.here->open_rail(r, [&](error_code e) { opened += !e; });
+        BOOST_TEST(w.both([&] { return opened == rails; }));
+        const chunk& again = w.go(0, piece_bytes, rails - 1);
+        BOOST_TEST(w.both([&] { return again.ends != 0; }));
+        BOOST_TEST(!again.error, again.error.message());
+    }
+}
+
+// A process that was begun meanwhile has what listens on the rail's port, for libfabric does not close that on exec.
+BOOST_AUTO_TEST_CASE(a_rail_whose_port_somebody_keeps_opens_elsewhere)
+{
+    two w{piece_bytes, loopback(2), loopback(2)};
+    int hold[2];
+    BOOST_REQUIRE(::pipe(hold) == 0);
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+        char none;
+        ::close(hold[1]);
+        ::_exit(::read(hold[0], &none, 1) == 0 ? 0 : 1);
+    }
+    bool fenced = false, opened = false;
+    w.here->fence(1, [&] { fenced = true; });
     BOOST_TEST(w.both([&] { return fenced; }));
-    BOOST_TEST(w.all_over());
+    w.here->open_rail(1, [&](error_code e) { opened = !e; });
+    BOOST_TEST(w.both([&] { return opened; }, 5s));
+    const chunk& again = w.go(0, piece_bytes, 1);
+    BOOST_TEST(w.both([&] { return again.ends != 0; }));
+    BOOST_TEST(!again.error, again.error.message());
+    for (const int end : hold) ::close(end);
+    BOOST_TEST(::waitpid(child, nullptr, 0) == child);
 }
 
 BOOST_AUTO_TEST_CASE(reads_are_over_with_the_endpoint)

@@ -98,7 +98,7 @@ public:
             ::dup2(in[0], STDIN_FILENO);
             ::dup2(out[1], STDOUT_FILENO);
             networks().enter_far();
-            ::close_range(3, ~0u, 0); // libfabric's sockets: a rail is not opened again while somebody has its old one
+            ::close_range(3, ~0u, 0); // libfabric's sockets: a rail opens at another port while somebody has its old one
             ::execl(program.c_str(), program.c_str(), words[0].c_str(), words[1].c_str(), words[2].c_str(),
                     words[3].c_str(), words[4].c_str(), words[5].c_str(), nullptr);
             ::_exit(127);

@@ -193,6 +193,7 @@ private:
     std::optional<wire::bar> next_bar(path&, steady::time_point now) noexcept;
     void barred(path&, error_code) noexcept;
     void look_at_bars(steady::time_point now) noexcept;
+    void open_to_ask() noexcept;
     std::size_t see_fences() noexcept;
     std::size_t see_severed() noexcept;
     void heard(wire::view letter) noexcept;

@@ -281,6 +281,20 @@ std::optional<wire::bar> libfabric_driver::next_bar(path& p, steady::time_point 
     return b;
 }
 
+/// With no rail open there is none to ask by: one that is fenced is opened for it, sooner than the runtime wants it.
+void libfabric_driver::open_to_ask() noexcept
+{
+    if (std::any_of(rails_.begin(), rails_.end(), [](const auto& r) { return r->is_open(); })) return;
+    for (std::uint32_t r = 0; r < rails(); ++r) {
+        if (stations_[r].closing) continue;
+        try {
+            return rails_[r]->open();
+        } catch (const system_error&) {
+            // another, or later
+        }
+    }
+}
+
 /// Asks, and gives up. A peer that does not answer by any rail for so long has not been heard by the runtime either,
 /// which gives it up sooner (`peer_options::lost_after`) unless told otherwise. What holds then: here all is closed, so
 /// nothing leaves any more, but bytes that are on their way may land over there until that side closes its end, which
@@ -295,7 +309,7 @@ void libfabric_driver::look_at_bars(steady::time_point now) noexcept
         if (now >= p.ask_at) {
             wire::letter l = letter_to(*p.to);
             l.records.emplace_back(*b);
-            say(*p.to, p.asked, p.mine, l);
+            if (!say(*p.to, p.asked, p.mine, l)) open_to_ask();
             p.ask_at = now + std::min(ask_again * (1 << std::min(p.asked, 8u)), ask_again_most);
             ++p.asked;
         }

@@ -6,6 +6,7 @@
 #include <random>
 #include <utility>
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -31,6 +32,18 @@ std::uint64_t draw_key(const fi_info& i)
     const std::uint64_t key = std::uint64_t{random()} << 32 | random();
     const std::size_t bits = 8 * std::min<std::size_t>(i.domain_attr->mr_key_size, 8);
     return bits < 64 ? key & ((std::uint64_t{1} << bits) - 1) : key;
+}
+
+bool has_port(const fi_info& i) noexcept
+{
+    return i.src_addr && (i.addr_format == FI_SOCKADDR_IN || i.addr_format == FI_SOCKADDR_IN6);
+}
+
+/// Whichever is free.
+void forget_port(fi_info& i) noexcept
+{
+    if (i.addr_format == FI_SOCKADDR_IN) static_cast<sockaddr_in*>(i.src_addr)->sin_port = 0;
+    else static_cast<sockaddr_in6*>(i.src_addr)->sin6_port = 0;
 }
 
 } // namespace
@@ -92,7 +105,7 @@ void rail::open_queue(bool descriptor)
     if (descriptor) must(::fi_control(&q->fid, FI_GETWAIT, &descriptor_), "FI_GETWAIT");
 }
 
-void rail::open()
+handle<fid_ep> rail::make_endpoint()
 {
     fid_ep* ep = nullptr;
     must(::fi_endpoint(domain_.get(), info_.get(), &ep, nullptr), "fi_endpoint");
@@ -101,14 +114,26 @@ void rail::open()
     must(::fi_ep_bind(ep, &queue_->fid, FI_TRANSMIT | FI_RECV), "fi_ep_bind to its completion queue");
     must(::fi_ep_bind(ep, &peers_->fid, 0), "fi_ep_bind to its address vector");
     must(::fi_enable(ep), "fi_enable");
+    return fresh;
+}
 
+/// Opened again it has the port that it had, so that nobody need hear of it; another where that is taken: by a process
+/// that was begun meanwhile, for what listens is not closed on exec.
+void rail::open()
+{
+    handle<fid_ep> fresh;
+    try {
+        fresh = make_endpoint();
+    } catch (const system_error& e) {
+        if (e.code() != boost::system::errc::address_in_use || !has_port(*info_) || address_.empty()) throw;
+        forget_port(*info_);
+        fresh = make_endpoint();
+    }
     address_.resize(wire::most_rail_address);
     std::size_t n = address_.size();
-    must(::fi_getname(&ep->fid, address_.data(), &n), "fi_getname");
+    must(::fi_getname(&fresh->fid, address_.data(), &n), "fi_getname");
     address_.resize(n);
-    // Opened again it has the same port, so that nobody need hear of it.
-    const bool has_port = info_->addr_format == FI_SOCKADDR_IN || info_->addr_format == FI_SOCKADDR_IN6;
-    if (has_port && info_->src_addr && info_->src_addrlen == n) std::memcpy(info_->src_addr, address_.data(), n);
+    if (has_port(*info_) && info_->src_addrlen == n) std::memcpy(info_->src_addr, address_.data(), n);
 
     endpoint_ = std::move(fresh);
     for (slot& s : slots_)

@@ -53,7 +53,8 @@ public:
     /// Throws system_error. `descriptor`: its queue must have one to sleep on.
     rail(provider::rail, std::size_t most_posts, bool descriptor);
 
-    /// The endpoint, at the address that it had before where the provider has ports. Throws system_error.
+    /// The endpoint; where the provider has ports, at the address that it had before if nobody else has that now. Throws
+    /// system_error.
     void open();
     bool is_open() const noexcept { return endpoint_ != nullptr; }
     /// For who closes it; what was posted is flushed into the queue then.
@@ -105,6 +106,7 @@ private:
     slot* slot_of(void* context) noexcept;
     int reap_error(completion&) noexcept;
     void open_queue(bool descriptor);
+    handle<fid_ep> make_endpoint();
     void make_slots(std::size_t posts);
 
     std::string name_;
