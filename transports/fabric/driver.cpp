@@ -266,8 +266,8 @@ void libfabric_driver::completed(std::uint32_t index, const rail::completion& do
     slot& s = *done.what;
     if (s.what == slot::use::receive) {
         s.length = static_cast<std::uint32_t>(done.length);
-        if (done.error == 0) arrived_.push_back({index, &s});
-        else if (r.is_open()) r.receive(s);
+        if (done.error == 0) arrived_.push_back({index, r.endpoint(), &s});
+        else if (r.is_open() && done.error != FI_ECANCELED) r.receive(s); // it was with an endpoint that is closed
         return;
     }
     path& p = *s.by;

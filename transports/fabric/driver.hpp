@@ -99,6 +99,7 @@ private:
     };
     struct arrival {
         std::uint32_t rail;
+        std::uint32_t endpoint; ///< that it came to
         slot* in;
     };
     /// What is asked of a rail as a whole.

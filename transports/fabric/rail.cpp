@@ -136,6 +136,7 @@ void rail::open()
     if (has_port(*info_) && info_->src_addrlen == n) std::memcpy(info_->src_addr, address_.data(), n);
 
     endpoint_ = std::move(fresh);
+    ++opened_;
     for (slot& s : slots_)
         if (s.what == slot::use::receive) receive(s);
 }

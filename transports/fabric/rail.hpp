@@ -57,6 +57,8 @@ public:
     /// system_error.
     void open();
     bool is_open() const noexcept { return endpoint_ != nullptr; }
+    /// Which of the endpoints that it had; each has all that receives from its beginning.
+    std::uint32_t endpoint() const noexcept { return opened_; }
     /// For who closes it; what was posted is flushed into the queue then.
     handle<fid_ep> detach() noexcept { return std::move(endpoint_); }
     /// Once it is closed and the queue is empty: what was posted for chunks, and nobody has said how it ended. Their
@@ -119,6 +121,7 @@ private:
     std::vector<std::byte> buffers_;
     handle<fid_mr> buffers_mr_;
     handle<fid_ep> endpoint_;
+    std::uint32_t opened_ = 0;
     wire::bytes address_;
     int descriptor_ = -1;
     std::vector<slot> slots_; // chunks, then sends, then receives; never resized

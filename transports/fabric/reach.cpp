@@ -288,7 +288,8 @@ std::size_t libfabric_driver::hear(turn t) noexcept
         const wire::view all{a.in->bytes, a.in->length};
         if (!all.empty() && all[0] == std::byte{0}) received(all.subspan(1));
         else if (!all.empty() && all[0] == std::byte{1}) heard(all.subspan(1));
-        if (rails_[a.rail]->is_open()) rails_[a.rail]->receive(*a.in);
+        rail& r = *rails_[a.rail];
+        if (r.is_open() && r.endpoint() == a.endpoint) r.receive(*a.in); // another has it from its beginning
         ++n;
     }
     return n;
