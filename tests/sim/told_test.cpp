@@ -110,6 +110,51 @@ BOOST_AUTO_TEST_CASE(a_wait_ends_with_the_peer_that_it_names)
     });
 }
 
+// Decode holds pages for prefill, which reads them, for no longer than prefill lives; one that was only away reads nothing of
+// the pages' next life.
+BOOST_AUTO_TEST_CASE(a_lease_expires_with_its_reader)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        error_code read;
+        copy(v.to.published("kv"), v.from, telling("free"), [&](error_code e, std::size_t) { read = e; });
+        co_await v.it.runtime().sleep(25us);
+        v.it.stall(v.prefill, 20s);
+        const duration begun = v.it.now();
+        const error_code e = co_await failure_of(drop(v.decode.notified({.key = "free", .peer = "prefill"})));
+        BOOST_TEST(e == errc::peer_lost);
+        BOOST_TEST((v.it.now() - begun < 4s));
+        const lab::bytes before = v.sent;
+        std::fill(v.landed.begin(), v.landed.end(), std::byte{0xee});
+        co_await v.it.runtime().sleep(30s);
+        BOOST_TEST(read.failed());
+        BOOST_TEST(v.sent == before);
+    });
+}
+
+// Or no longer than was agreed: the reader is locked out by then.
+BOOST_AUTO_TEST_CASE(a_lease_expires_in_time)
+{
+    world w;
+    w.run([](world& v) -> task<> {
+        error_code read;
+        bool over = false;
+        for (std::uint32_t r = 0; r < 4; ++r) v.b.set_rail(r, sim::rail_state::up, 1e-6);
+        copy(v.to.published("kv"), v.from, telling("free"), [&](error_code e, std::size_t) { read = e, over = true; });
+        co_await v.it.runtime().sleep(1ms);
+        const error_code e =
+            co_await failure_of(drop(v.decode.notified({.key = "free", .peer = "prefill", .deadline = 100ms})));
+        BOOST_TEST(e == errc::deadline_missed);
+        co_await v.decode.revoke("kv", "prefill");
+        const lab::bytes before = v.sent;
+        std::fill(v.landed.begin(), v.landed.end(), std::byte{0xee});
+        for (std::uint32_t r = 0; r < 4; ++r) v.b.set_rail(r, sim::rail_state::up);
+        while (!over) co_await v.it.runtime().sleep(1ms);
+        BOOST_TEST(read.failed());
+        BOOST_TEST(v.sent == before);
+    });
+}
+
 // A rail that goes dark under notifications: they arrive once each all the same.
 BOOST_AUTO_TEST_CASE(notifications_outlive_rails)
 {
