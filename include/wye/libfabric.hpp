@@ -31,7 +31,9 @@ struct libfabric_options {
 
     std::size_t chunk_bytes = 1_MiB;    ///< largest piece
     std::uint32_t window_chunks = 64;   ///< pieces in flight per rail
-    std::size_t window_bytes = 16_MiB;  ///< bytes in flight per rail
+    /// Bytes in flight per rail. 0: 16 MiB, or 4 MiB over tcp, where a connection's buffers hold no more and what waits in
+    /// front of them is out of the caches by the time that it goes.
+    std::size_t window_bytes = 0;
     double bytes_per_second = 0;        ///< nominal, of one rail; 0: what its NIC says
     duration latency = std::chrono::microseconds{50}; ///< nominal, of one piece
 

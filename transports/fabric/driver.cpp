@@ -129,9 +129,10 @@ wye::limits libfabric_driver::rail_limits(std::uint32_t r) const noexcept
     wye::limits l;
     l.chunk_bytes = std::min<std::size_t>(options_.chunk_bytes, rails_[r]->what().ep_attr->max_msg_size);
     l.window_chunks = std::min(options_.window_chunks, static_cast<std::uint32_t>(most_posts));
-    l.window_bytes = options_.window_bytes;
+    const bool sockets = provider_.starts_with("tcp");
+    l.window_bytes = options_.window_bytes ? options_.window_bytes : sockets ? 4_MiB : 16_MiB;
     l.latency = options_.latency;
-    if (provider_.starts_with("tcp")) l.stutter = kernel_stutter;
+    if (sockets) l.stutter = kernel_stutter;
     l.bytes_per_second = rate_of(*rails_[r], options_);
     return l;
 }
