@@ -189,7 +189,6 @@ private:
     void strand(leg&) noexcept;
     void strand(line&) noexcept;
     bool goes_on(const lane&, piece&) noexcept;
-    bool silent(const lane&, const piece&, const link&) const noexcept;
     bool blame(lane&, std::uint64_t now) noexcept;
     void judge(lane&, std::uint64_t now, bool excused) noexcept;
     void look_at(lane&, std::uint64_t now) noexcept;

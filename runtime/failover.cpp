@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::uint64_t glance_ns = 25'000;         // between looks at a rail that is suspected
 constexpr std::uint64_t late_ns = 200'000;          // by which a look may be late and yet be believed
-constexpr std::uint64_t nap_ns = 100'000'000;       // for which a peer is silent who may be busy elsewhere
 constexpr std::uint64_t most_between_ns = 1'000'000'000;
 constexpr std::uint64_t first_rest_ns = 1'000'000;  // before a fenced rail is tried again
 constexpr std::uint64_t forgotten_ns = 10'000'000'000; // after which a rail's troubles are
@@ -355,13 +354,6 @@ bool engine::goes_on(const lane& l, piece& p) noexcept
     return true;
 }
 
-/// Whether its peer may be what it waits for: one that has said nothing, and landed nothing, since it was posted, or for
-/// half of the time that it has. Once only: who answers when asked is awake.
-bool engine::silent(const lane& l, const piece& p, const link& v) const noexcept
-{
-    return !p.stuck && (v.latest < p.since || v.latest + std::max(patience_of(l) / 2, nap_ns) < l.of->now);
-}
-
 /// What is overdue is its peer's fault, or the way's to it, or the rail's. Whether it was somebody else's.
 bool engine::blame(lane& l, std::uint64_t now) noexcept
 {
@@ -371,7 +363,7 @@ bool engine::blame(lane& l, std::uint64_t now) noexcept
         if (p.due > now) break;
         if (!carried(p) || goes_on(l, p)) continue;
         const link* const v = waits_in(l.resumed, p) ? nullptr : via(p); // what the driver has not taken is nobody's silence
-        if (v && silent(l, p, *v)) {
+        if (v && v->latest < p.since && !p.stuck) {
             stick(l, p);
             others = true;
         } else if (v && l.landed_for != v && l.landed_since > p.since) {
