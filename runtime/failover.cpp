@@ -402,6 +402,7 @@ void engine::judge(lane& l, std::uint64_t now, bool excused) noexcept
     else if (ends || missed(l)) lose(l);
 }
 
+/// What is overdue, and what becomes of its rail.
 void engine::look_at(lane& l, std::uint64_t now) noexcept
 {
     if (!l.stuck.empty()) unstick(l);
