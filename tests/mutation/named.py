@@ -40,13 +40,13 @@ NAMED = [
      "if (op.when != steady::time_point{}) loop_.timers().add(op);",
      "if (!PLANTED && op.when != steady::time_point{}) loop_.timers().add(op);"),
     ("holds rails in lock step", "runtime/rails.cpp",
-     "    std::uint32_t r = d.soonest<false>(w, bytes);\n",
+     "    std::uint32_t r = d.soonest<false>(others, bytes);\n",
      "    if (PLANTED) {\n        const auto all = static_cast<std::uint32_t>(d.lanes.size());\n"
      "        std::uint32_t turn = d.next_rail;\n"
-     "        for (std::uint32_t i = 0; i < all && !((w.rails & d.usable) >> turn & 1); ++i) turn = (turn + 1) % all;\n"
-     "        if (!((w.rails & d.usable) >> turn & 1)) return nullptr;\n"
+     "        for (std::uint32_t i = 0; i < all && !((rails & d.usable) >> turn & 1); ++i) turn = (turn + 1) % all;\n"
+     "        if (!((rails & d.usable) >> turn & 1)) return nullptr;\n"
      "        return room(d.lanes[turn], p) ? &d.lanes[turn] : nullptr;\n    }\n"
-     "    std::uint32_t r = d.soonest<false>(w, bytes);\n"),
+     "    std::uint32_t r = d.soonest<false>(others, bytes);\n"),
     ("loses a cancel", "runtime/transfers.cpp",
      "if (!op->over) op->by->stop(*op, boost::asio::error::operation_aborted);",
      "if (!op->over && !(PLANTED && op->moved)) op->by->stop(*op, boost::asio::error::operation_aborted);"),

@@ -36,6 +36,7 @@ verdict encounter::run()
 {
     try {
         if (scene_.what == dealings::thousand) thousand();
+        else if (scene_.what == dealings::shares) shares();
         else go();
     } catch (const std::exception& e) {
         fail(e.what());

@@ -68,7 +68,8 @@ public:
 private:
     // encounter.cpp: what happens when.
     void go();
-    void thousand();
+    void thousand(); // thousand.cpp
+    void shares();   // shares.cpp
     bool over();
     void hangs(bool for_ever);
     void schedule();
@@ -149,7 +150,7 @@ private:
     std::string failure_;
     verdict verdict_;
     std::vector<sim::host> hosts_;
-    std::shared_ptr<void> crowd_;
+    std::shared_ptr<void> scene_memory_;   ///< of worlds without residents
     std::optional<sim::world> world_;      ///< goes first
 };
 

@@ -11,8 +11,8 @@ using sim::fault_kind;
 
 std::string_view name_of(dealings w) noexcept
 {
-    constexpr std::string_view names[dealings_count] = {"mixed",         "pages",     "large", "tiny",
-                                                        "cancellations", "deadlines", "p5",    "thousand"};
+    constexpr std::string_view names[dealings_count] = {"mixed",     "pages", "large",    "tiny",  "cancellations",
+                                                        "deadlines", "p5",    "thousand", "shares"};
     return names[static_cast<std::size_t>(w)];
 }
 
@@ -25,7 +25,7 @@ std::string_view name_of(mishap_kind k) noexcept
 
 namespace {
 
-constexpr std::uint64_t p5_every = 50, thousand_every = 500;
+constexpr std::uint64_t p5_every = 50, thousand_every = 500, shares_every = 25;
 
 duration some_time(dice& d, duration least, duration most)
 {
@@ -53,6 +53,16 @@ sim::nic_model some_nic(dice& d, bool large, const sim::rail_model& like, bool a
     n.post_cost = some_time(d, 20ns, 500ns);
     n.fence_time = some_time(d, 5us, 500us);
     n.near = d.one_in(4);
+    return n;
+}
+
+/// From one rate to eight times as much, and with windows that several urgent copies fill.
+sim::nic_model unequal_nic(dice& d)
+{
+    sim::nic_model n = sim::default_nic(d.between(2, 8));
+    for (sim::rail_model& r : n.rails) r.bytes_per_second = 1e9 * static_cast<double>(1u << d.below(4));
+    n.limits.chunk_bytes = n.limits.spread_bytes = 64_KiB;
+    n.limits.window_bytes = 256_KiB;
     return n;
 }
 
@@ -144,12 +154,19 @@ meeting::meeting(std::uint64_t s) : seed{s}
     what = static_cast<dealings>(d.below(static_cast<std::uint64_t>(dealings::p5)));
     if (s % p5_every == 0) what = dealings::p5;
     if (s % thousand_every == thousand_every / 2 + 1) what = dealings::thousand;
+    if (s % shares_every == 7) what = dealings::shares;
     agent = some_agent(d);
     span = some_time(d, 50us, 100ms);
     page_bytes = 256u << d.below(6);
     area_bytes = what == dealings::large ? 2_MiB : 256_KiB;
-    constexpr std::size_t most[dealings_count] = {60, 8, 5, 200, 60, 60, 6, 0};
+    constexpr std::size_t most[dealings_count] = {60, 8, 5, 200, 60, 60, 6, 0, 0};
     operations = d.between(most[static_cast<std::size_t>(what)] / 3, most[static_cast<std::size_t>(what)]);
+    if (what == dealings::shares) {
+        hosts.assign(2, {.nic = unequal_nic(d)});
+        agent = {};
+        agent.peers.secret = "shared";
+        return;
+    }
     const bool p5 = what == dealings::p5, many = what == dealings::thousand;
     const sim::rail_model like{d.scale(2e8, 2e10), d.scale(1e5, 1e8), some_time(d, 500ns, 50us)};
     const bool alike = d.one_in(2);

@@ -11,8 +11,8 @@
 namespace wye::sweep {
 
 /// What agents on different hosts do with each other.
-enum class dealings : std::uint8_t { mixed, pages, large, tiny, cancellations, deadlines, p5, thousand };
-inline constexpr std::size_t dealings_count = 8;
+enum class dealings : std::uint8_t { mixed, pages, large, tiny, cancellations, deadlines, p5, thousand, shares };
+inline constexpr std::size_t dealings_count = 9;
 std::string_view name_of(dealings) noexcept;
 
 /// What may happen to agents, their memory and their rails.

@@ -53,7 +53,7 @@ void encounter::thousand()
 {
     const auto shared = std::make_shared<crowd>();
     crowd& c = *shared;
-    crowd_ = shared; // for as long as the world
+    scene_memory_ = shared; // for as long as the world
     for (std::byte& b : c.sent) b = static_cast<std::byte>(dice_.next());
     agent& one = world_->spawn("hub", hosts_[0], scene_.agent);
     region pool;
