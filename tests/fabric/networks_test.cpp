@@ -48,7 +48,7 @@ task<> stays_after(near_side& n, far_process& p, std::string_view end, duration 
 }
 
 // One rail of two loses its cable: the other carries the rest. How long that takes to be noticed is an option.
-task<> a_cable_out(runtime& rt, way how, const rail_options& rails)
+task<> a_cable_out(runtime& rt, way how, rail_options rails)
 {
     far_process p{{.rails = 2}};
     near_options o{.rails = 2};

@@ -414,7 +414,7 @@ bool libfabric_driver::arm() noexcept
     // fi_trywait over rxm makes progress last of all, and may leave a response half sent without asking to be woken when
     // there is room for the rest (1.17). So there are a few more looks, further and further apart, before real sleep.
     std::uint64_t fired;
-    lull_ = ::read(timer_.get(), &fired, sizeof fired) > 0 ? 2 * lull_ : first_lull;
+    lull_ = ::read(timer_.get(), &fired, sizeof fired) > 0 ? std::min(2 * lull_, 2 * last_lull) : first_lull;
     if (lull_ <= last_lull) next = std::min(next, steady::now() + lull_);
     if (next != steady::time_point::max() || timer_set_) {
         timer_set_ = next != steady::time_point::max();
