@@ -151,7 +151,7 @@ private:
     // reach.cpp: memory, peers and messages.
     std::uint64_t rights_of(access) const noexcept;
     void enroll(segment&, std::uint64_t remote, std::function<void(error_code, mrs)>);
-    void ungrant(const granted&) noexcept;
+    void ungrant(granted&) noexcept;
     contact* find(std::uint64_t id) noexcept;
     contact& meet(wire::address);
     void part(contact&) noexcept;
@@ -187,6 +187,7 @@ private:
     void broke(path&) noexcept;
     void close_entry(contact&, entry&, bool known_again) noexcept;
     void endpoint_closed(std::uint32_t rail) noexcept;
+    void ask_by_itself(std::uint32_t rail) noexcept;
     void begin_ping(path&) noexcept;
     bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;
     wire::letter letter_to(const contact&) const;
@@ -199,7 +200,7 @@ private:
     void take(contact&, const wire::ping&);
     wire::barred take(contact&, const wire::bar&);
     void take(contact&, const wire::barred&);
-    bool rekeyed(granted&, std::uint32_t rail);
+    void rekey(granted&, std::uint32_t rail) noexcept;
     template <class Act>
     void each_path(Act act)
     {
@@ -222,7 +223,7 @@ private:
 
     std::map<const segment*, std::unique_ptr<enlisted>> enlisted_;
     std::map<std::uint64_t, granted> granted_; // by id
-    std::unordered_map<std::uint64_t, const granted*> by_token_;
+    std::unordered_map<std::uint64_t, granted*> by_token_;
     std::uint64_t last_grant_ = 0, last_bar_ = 0, last_ask_ = 0;
     std::vector<std::unique_ptr<contact>> contacts_, fading_;
     std::vector<number> numbers_;       // from 1

@@ -15,9 +15,10 @@ namespace {
 
 constexpr auto ask_again = std::chrono::milliseconds{20}, ask_again_most = std::chrono::milliseconds{200};
 
+/// What it may be that a key is no good any more. efa says FI_EINVAL (2.x).
 bool about_keys(int error) noexcept
 {
-    return error == FI_EACCES || error == FI_EPERM || error == FI_ENOKEY || error == FI_EKEYREJECTED;
+    return error == FI_EACCES || error == FI_EPERM || error == FI_ENOKEY || error == FI_EKEYREJECTED || error == FI_EINVAL;
 }
 
 } // namespace
@@ -45,7 +46,9 @@ void libfabric_driver::failed(path& p, chunk& c, std::uint64_t by_key, int error
     if (whose == blame::chunk) return end(c, fabric_error(error), 0);
     if (whose == blame::rail) lost_rails_ |= std::uint64_t{1} << p.mine;
     if (whose == blame::path) broke(p);
-    if (out) {
+    // Without connections what was read is over, too, but it may be the key, and there is only one who knows.
+    if (out || (!closes_paths_ && !fenced && whose == blame::path)) {
+        c.scratch[1] = out ? by_key : FI_KEY_NOTAVAIL;
         p.lost.push_back(&c);
         return due(steady::now());
     }
@@ -147,7 +150,22 @@ void libfabric_driver::endpoint_closed(std::uint32_t index) noexcept
     for (auto& k : contacts_)
         for (entry& e : k->entries)
             if (e.mine == index) e.wanted.clear();
+    ask_by_itself(index);
     due(steady::now());
+}
+
+/// Where no rail is open nobody could be asked: then it is opened for that, at another address maybe.
+void libfabric_driver::ask_by_itself(std::uint32_t index) noexcept
+{
+    bool owes = false;
+    each_path([&](const path& p) { owes = owes || p.owes(); });
+    const bool other = std::any_of(rails_.begin(), rails_.end(), [](const auto& r) { return r->is_open(); });
+    if (!owes || other) return;
+    try {
+        rails_[index]->open();
+    } catch (const system_error&) {
+        // Then they end when they are overdue.
+    }
 }
 
 /// Those of which everything is over here and at its peers.
@@ -274,9 +292,9 @@ std::optional<wire::bar> libfabric_driver::next_bar(path& p, steady::time_point 
     wire::bar b{static_cast<std::uint8_t>(p.mine), p.bar, {}};
     if (closes_paths_) return b;
     for (const chunk* c : p.barring) {
-        const std::uint64_t token = keys_of(*c).what.token;
-        const bool known = std::find(b.tokens.begin(), b.tokens.end(), token) != b.tokens.end();
-        if (!known && b.tokens.size() < wire::most_tokens) b.tokens.push_back(token);
+        const wire::bar::posted by{keys_of(*c).what.token, c->scratch[1]};
+        const bool known = std::find(b.all.begin(), b.all.end(), by) != b.all.end();
+        if (!known && b.all.size() < wire::most_tokens) b.all.push_back(by);
     }
     return b;
 }
@@ -291,9 +309,14 @@ void libfabric_driver::look_at_bars(steady::time_point now) noexcept
     each_path([&](path& p) {
         const auto b = next_bar(p, now);
         if (!b) return;
-        if (now >= p.bar_ends) return barred(p, errc::peer_lost);
+        if (now >= p.bar_ends) { // nor would it say anything of the others
+            for (chunk* c : std::exchange(p.lost, {})) end(*c, errc::peer_lost, 0);
+            return barred(p, errc::peer_lost);
+        }
         if (now >= p.ask_at) {
             wire::letter l = letter_to(*p.to);
+            if (const rail& r = *rails_[p.mine]; r.is_open()) // where the answer may go
+                l.records.emplace_back(wire::ping{static_cast<std::uint8_t>(p.mine), r.address()});
             l.records.emplace_back(*b);
             say(*p.to, p.asked, p.mine, l);
             p.ask_at = now + std::min(ask_again * (1 << std::min(p.asked, 8u)), ask_again_most);
@@ -357,24 +380,28 @@ wire::barred libfabric_driver::take(contact& k, const wire::bar& b)
     const bool fresh = b.number > e->barred; // it may have been asked twice, and have begun anew since the first time
     e->barred = std::max(e->barred, b.number);
     if (fresh && closes_paths_ && rails_[e->mine]->is_open()) close_entry(k, *e, true);
-    for (const std::uint64_t token : b.tokens)
-        for (auto& [id, g] : granted_)
-            if (g.described.token == token && (!fresh || closes_paths_ || rekeyed(g, e->mine)))
-                done.keys.push_back({token, g.described.keys[e->mine]});
+    for (const auto& [token, by] : b.all) {
+        const auto it = by_token_.find(token);
+        if (it == by_token_.end()) continue;
+        granted& g = *it->second;
+        // By another key than that of now nothing comes in, whoever asked for that to be so.
+        if (fresh && !closes_paths_ && by == g.described.keys[e->mine]) rekey(g, e->mine);
+        std::erase_if(done.keys, [&t = token](const auto& said) { return said.token == t; });
+        if (g.mrs[e->mine]) done.keys.push_back({token, g.described.keys[e->mine]});
+    }
     return done;
 }
 
-/// By the old key nothing comes in any more. False: by the new one neither.
-bool libfabric_driver::rekeyed(granted& g, std::uint32_t rail)
+/// By the old key nothing comes in any more. If there is no new one, by none.
+void libfabric_driver::rekey(granted& g, std::uint32_t rail) noexcept
 {
-    g.mrs[rail].reset();
+    rails_[rail]->end_key(std::move(g.mrs[rail]), g.what->base, g.what->length);
     try {
         g.mrs[rail] = rails_[rail]->enroll(g.what->base, g.what->length, rights_of(g.described.access));
-    } catch (const system_error&) {
-        return false;
+        g.described.keys[rail] = ::fi_mr_key(g.mrs[rail].get());
+    } catch (const std::exception&) {
+        g.mrs[rail].reset();
     }
-    g.described.keys[rail] = ::fi_mr_key(g.mrs[rail].get());
-    return true;
 }
 
 void libfabric_driver::take(contact& k, const wire::barred& b)
