@@ -76,13 +76,13 @@ task<> loses_rails(pair& w)
     }
 }
 
-/// Copies until something hangs on the first rail of ours, which may not be back yet.
-task<std::string> copies_into_the_void(pair& w)
+/// Copies until something hangs on that rail of ours, which may not be back yet.
+task<std::string> copies_into_the_void(pair& w, std::size_t rail)
 {
     std::string wire;
     for (int i = 0; i < 200 && efa_standin_held(wire.c_str()) == 0; ++i) {
         if (i != 0) co_await w.here.runtime().sleep(5ms);
-        wire = facts_of(w.our_fabric).rails[0].address;
+        wire = facts_of(w.our_fabric).rails[rail].address;
         efa_standin_hold(wire.c_str());
         copy_options o;
         o.notify = "done";
@@ -96,9 +96,10 @@ task<std::string> copies_into_the_void(pair& w)
 /// its owner's pages shut.
 task<> swallows(pair& w)
 {
-    for (int round = 0; round < 2; ++round) {
+    const std::size_t rails = w.our_fabric.rails();
+    for (std::size_t round = 0; round < 2; ++round) {
         std::fill(w.landed.begin(), w.landed.end(), std::byte{0});
-        const std::string wire = co_await copies_into_the_void(w);
+        const std::string wire = co_await copies_into_the_void(w, round % rails);
         BOOST_TEST((w.landed == w.sent));
         BOOST_TEST(efa_standin_held(wire.c_str()) != 0u);
         const lab::bytes used_again(w.landed.size(), std::byte{0x33});
