@@ -22,13 +22,13 @@ constexpr std::byte again{0x33}; // what an owner writes who uses its page again
 
 std::string address_of(const fabric& f, std::uint32_t rail) { return facts_of(f).rails[rail].address; }
 
-/// Some are under way on rail 0, held on the wire.
+/// Some are under way on one rail, held on the wire.
 struct flying : two {
-    explicit flying(std::uint32_t rails, bool write = true)
-        : two{2 * pieces * piece_bytes, efa(rails), efa(rails)}, wire{address_of(*here, 0)}
+    explicit flying(std::uint32_t rails, bool write = true, std::uint32_t on = 0)
+        : two{2 * pieces * piece_bytes, efa(rails), efa(rails)}, wire{address_of(*here, on)}
     {
         efa_standin_hold(wire.c_str());
-        for (std::size_t i = 0; i < pieces; ++i) go(i * piece_bytes, piece_bytes, 0, write);
+        for (std::size_t i = 0; i < pieces; ++i) go(i * piece_bytes, piece_bytes, on, write);
         BOOST_TEST_REQUIRE(efa_standin_held(wire.c_str()) == pieces);
     }
     ~flying() { efa_standin_arrive(wire.c_str()); }
@@ -111,23 +111,25 @@ BOOST_AUTO_TEST_CASE(what_is_late_lands_as_long_as_nothing_is_barred)
 
 BOOST_AUTO_TEST_CASE(a_fence_waits_for_other_keys)
 {
-    flying w{2};
-    bool fenced;
-    w.fence(0, fenced);
-    poll_for({w.here.get()}, 100ms);
-    BOOST_TEST(!fenced);
-    BOOST_TEST(!w.all_over());
+    for (const auto& [rails, on] : {std::pair{2u, 0u}, {2u, 1u}, {4u, 0u}, {4u, 1u}, {4u, 3u}}) {
+        flying w{rails, true, on};
+        bool fenced;
+        w.fence(on, fenced);
+        poll_for({w.here.get()}, 50ms);
+        BOOST_TEST(!fenced);
+        BOOST_TEST(!w.all_over());
 
-    BOOST_TEST(w.both([&] { return fenced; }));
-    BOOST_TEST(w.ended(errc::rail_lost) == pieces);
-    w.use_again();
-    BOOST_TEST(w.arrive() == 0u);
-    BOOST_TEST(w.left_alone());
+        BOOST_TEST(w.both([&] { return fenced; }));
+        BOOST_TEST(w.ended(errc::rail_lost) == pieces);
+        w.use_again();
+        BOOST_TEST(w.arrive() == 0u);
+        BOOST_TEST(w.left_alone());
 
-    w.open(0);
-    BOOST_TEST(!w.end_of(w.go(0, piece_bytes, 0)));
-    BOOST_TEST((w.pool.content[piece_bytes - 1] == std::byte{0x5a}));
-    BOOST_TEST(!w.end_of(w.go(0, piece_bytes, 1)));
+        w.open(on);
+        BOOST_TEST(!w.end_of(w.go(0, piece_bytes, on)));
+        BOOST_TEST((w.pool.content[piece_bytes - 1] == std::byte{0x5a}));
+        BOOST_TEST(!w.end_of(w.go(0, piece_bytes, (on + 1) % rails)));
+    }
 }
 
 // Keys of efa's kind are few: what is free is used again. One that came back would let in what is late.
@@ -165,6 +167,42 @@ BOOST_AUTO_TEST_CASE(a_fence_of_the_only_rail)
     BOOST_TEST(w.left_alone());
     w.open(0);
     BOOST_TEST(!w.end_of(w.go(0, piece_bytes, 0)));
+}
+
+BOOST_AUTO_TEST_CASE(a_fence_of_all_rails)
+{
+    flying w{2};
+    const std::string other = address_of(*w.here, 1);
+    efa_standin_hold(other.c_str());
+    w.go(0, piece_bytes, 1);
+    bool a, b;
+    w.fence(0, a);
+    w.fence(1, b);
+    BOOST_TEST(w.both([&] { return a && b; }));
+    BOOST_TEST(w.ended(errc::rail_lost) == pieces + 1);
+    w.use_again();
+    BOOST_TEST(w.arrive() + efa_standin_arrive(other.c_str()) == 0u);
+    BOOST_TEST(w.left_alone());
+    for (const std::uint32_t r : {0u, 1u}) {
+        w.open(r);
+        BOOST_TEST(!w.end_of(w.go(0, piece_bytes, r)));
+    }
+}
+
+// Both sides close the rail at once, and have it at other addresses then.
+BOOST_AUTO_TEST_CASE(two_who_break_at_once)
+{
+    flying w{2};
+    bool a, b = false;
+    w.fence(0, a);
+    w.there->fence(0, [&] { b = true; });
+    BOOST_TEST(w.both([&] { return a && b; }));
+    int open = 0;
+    w.here->open_rail(0, [&](error_code e) { open += !e; });
+    w.there->open_rail(0, [&](error_code e) { open += !e; });
+    BOOST_TEST(w.both([&] { return open == 2; }));
+    for (const bool write : {true, false}) BOOST_TEST(!w.end_of(w.go(0, piece_bytes, 0, write)));
+    BOOST_TEST(w.arrive() == 0u);
 }
 
 // The NIC gives up what it had for one peer. Its rail goes on for others.

@@ -190,6 +190,7 @@ private:
     void ask_by_itself(std::uint32_t rail) noexcept;
     void begin_ping(path&) noexcept;
     bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;
+    void answer_to(contact&, const wire::letter&) noexcept;
     wire::letter letter_to(const contact&) const;
     std::optional<wire::bar> next_bar(path&, steady::time_point now) noexcept;
     void barred(path&, error_code) noexcept;

@@ -358,7 +358,14 @@ void libfabric_driver::heard(wire::view message) noexcept
         if (const auto ours = next_bar(p, steady::now())) answers.records.emplace_back(*ours);
         answers.records.emplace_back(std::move(done));
     }
-    if (!answers.records.empty()) say(*k, 0, 0, answers);
+    if (!answers.records.empty()) answer_to(*k, answers);
+}
+
+/// By each of their rails: any of them may be what this is about, or closed since. Heard twice it is heard once.
+void libfabric_driver::answer_to(contact& k, const wire::letter& l) noexcept
+{
+    const wire::bytes message = wire::encode(l);
+    for (const entry& e : k.entries) send_over(k.paths[e.mine], e, std::byte{1}, message);
 }
 
 void libfabric_driver::take(contact& k, const wire::ping& p)

@@ -255,7 +255,7 @@ std::size_t libfabric_driver::see_drained() noexcept
 bool libfabric_driver::send_over(path& p, const entry& e, std::byte kind, std::span<const std::byte> message) noexcept
 {
     rail& r = *rails_[p.mine];
-    if (!r.is_open() || e.at == FI_ADDR_UNSPEC) return false;
+    if (!r.is_open() || e.at == FI_ADDR_UNSPEC || message.size() > wire::most_message) return false;
     slot* const s = r.take(slot::use::send);
     if (!s) return false;
     s->by = &p;
