@@ -79,7 +79,10 @@ ssize_t read(fid_cq* q, void* into, std::size_t most)
 {
     return reap(static_cast<queue&>(*q), static_cast<fi_cq_msg_entry*>(into), most);
 }
-ssize_t read_error(fid_cq* q, fi_cq_err_entry* into, std::uint64_t) { return reap_error(static_cast<queue&>(*q), *into); }
+ssize_t read_error(fid_cq* q, fi_cq_err_entry* into, std::uint64_t)
+{
+    return reap_error(static_cast<queue&>(*q), *into);
+}
 
 fi_ops_cq cq_calls = [] {
     auto o = ops<fi_ops_cq>();
@@ -307,13 +310,15 @@ int open_fabric(fi_fabric_attr*, fid_fabric** out, void* context)
     return 0;
 }
 
+constexpr std::uint64_t able =
+    FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
 constexpr int keys_and_addresses = FI_MR_LOCAL | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_VIRT_ADDR;
 
 fi_info* describe(unsigned nic)
 {
     fi_info* const i = ::fi_allocinfo();
     if (!i) return nullptr;
-    i->caps = FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+    i->caps = able;
     i->addr_format = FI_ADDR_EFA;
     i->tx_attr->caps = i->rx_attr->caps = i->caps;
     i->tx_attr->size = i->rx_attr->size = posts;
@@ -334,7 +339,6 @@ fi_info* describe(unsigned nic)
 
 int get_info(std::uint32_t, const char* node, const char*, std::uint64_t, const fi_info* hints, fi_info** out)
 {
-    constexpr std::uint64_t able = FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
     if (node || !hints || (hints->caps & ~able) || hints->ep_attr->type != FI_EP_RDM ||
         (hints->domain_attr->mr_mode & keys_and_addresses) != keys_and_addresses || hints->tx_attr->msg_order)
         return -FI_ENODATA;

@@ -85,8 +85,8 @@ BOOST_AUTO_TEST_CASE(writes_and_reads)
         for (std::uint32_t r = 0; r < rails; ++r) w.go(r * 1_MiB, 1_MiB, r);
         BOOST_TEST(w.both([&] { return w.all_over(); }));
         for (const chunk& c : w.chunks) BOOST_TEST((c.ends == 1 && !c.error && c.bytes == 1_MiB));
-        BOOST_TEST(std::equal(w.pool.content.begin(), w.pool.content.begin() + static_cast<std::ptrdiff_t>(rails * 1_MiB),
-                              w.from.content.begin()));
+        const auto n = static_cast<std::ptrdiff_t>(rails * 1_MiB);
+        BOOST_TEST(std::equal(w.pool.content.begin(), w.pool.content.begin() + n, w.from.content.begin()));
         std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x77});
         chunk& c = w.piece(3, 100, rails - 1, false);
         BOOST_TEST(w.here->submit(c));
@@ -113,6 +113,7 @@ BOOST_AUTO_TEST_CASE(a_fence_waits_for_other_keys)
 {
     for (const auto& [rails, on] : {std::pair{2u, 0u}, {2u, 1u}, {4u, 0u}, {4u, 1u}, {4u, 3u}}) {
         flying w{rails, true, on};
+        const std::size_t registered = efa_standin_registered_here();
         bool fenced;
         w.fence(on, fenced);
         poll_for({w.here.get()}, 50ms);
@@ -124,6 +125,8 @@ BOOST_AUTO_TEST_CASE(a_fence_waits_for_other_keys)
         w.use_again();
         BOOST_TEST(w.arrive() == 0u);
         BOOST_TEST(w.left_alone());
+
+        BOOST_TEST(efa_standin_registered_here() == registered); // which may take a second: the helper does that
 
         w.open(on);
         BOOST_TEST(!w.end_of(w.go(0, piece_bytes, on)));
@@ -331,6 +334,23 @@ BOOST_AUTO_TEST_CASE(memory_that_was_withdrawn)
         BOOST_TEST(w.left_alone());
     }
     efa_standin_errors_of_1_17(false);
+}
+
+// Its other key is still being made.
+BOOST_AUTO_TEST_CASE(memory_that_is_withdrawn_while_its_key_changes)
+{
+    flying w{2};
+    w.give_up();
+    poll_for({w.here.get()}, 5ms);
+    w.there->poll({}); // asks, and is begun with
+    w.there->withdraw(w.key.id);
+    BOOST_TEST(w.both([&] { return w.all_over(); }));
+    BOOST_TEST(w.ended(errc::withdrawn) + w.ended(errc::path_lost) == pieces); // of what it heard in time
+    BOOST_TEST(w.ended(errc::withdrawn) != 0u);
+    w.use_again();
+    BOOST_TEST(w.arrive() == 0u);
+    BOOST_TEST(w.end_of(w.go(0, piece_bytes, 0)) == errc::withdrawn);
+    BOOST_TEST(w.left_alone());
 }
 
 // A key that is free is used again, so memory that is granted anew must not have the one that it had.

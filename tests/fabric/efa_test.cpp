@@ -93,8 +93,8 @@ task<std::string> copies_into_the_void(pair& w, std::size_t rail)
     co_return wire;
 }
 
-/// What a rail has it keeps: it is missed, the rail is fenced, and the copy is done by the others. What comes late finds
-/// its owner's pages shut.
+/// What a rail has it keeps: it is missed, the rail is fenced, and the copy is done by the others. What comes late
+/// finds its owner's pages shut.
 task<> swallows(pair& w)
 {
     const std::size_t rails = w.our_fabric.rails();

@@ -86,6 +86,7 @@ private:
         segment* what = nullptr;
         wire::description described;
         std::vector<handle<fid_mr>> mrs;
+        std::uint64_t changing = 0; ///< bits of rails where another key is being made
     };
     struct number {
         contact* of = nullptr; ///< null: free
@@ -199,9 +200,10 @@ private:
     std::size_t see_severed() noexcept;
     void heard(wire::view letter) noexcept;
     void take(contact&, const wire::ping&);
-    wire::barred take(contact&, const wire::bar&);
+    std::optional<wire::barred> take(contact&, const wire::bar&);
     void take(contact&, const wire::barred&);
-    void rekey(granted&, std::uint32_t rail) noexcept;
+    void rekey(granted&, std::uint32_t rail, std::function<void()> changed);
+    bool answer_bar(contact&, const wire::bar&, wire::letter& with);
     template <class Act>
     void each_path(Act act)
     {

@@ -18,7 +18,8 @@ constexpr auto ask_again = std::chrono::milliseconds{20}, ask_again_most = std::
 /// What it may be that a key is no good any more. efa says FI_EINVAL (2.x).
 bool about_keys(int error) noexcept
 {
-    return error == FI_EACCES || error == FI_EPERM || error == FI_ENOKEY || error == FI_EKEYREJECTED || error == FI_EINVAL;
+    return error == FI_EACCES || error == FI_EPERM || error == FI_ENOKEY || error == FI_EKEYREJECTED ||
+           error == FI_EINVAL;
 }
 
 } // namespace
@@ -350,15 +351,22 @@ void libfabric_driver::heard(wire::view message) noexcept
         if (const auto* wants = std::get_if<wire::wants>(&r)) take(*k, *wants);
         if (const auto* served = std::get_if<wire::served>(&r)) take(*k, *served);
         const auto* const bar = std::get_if<wire::bar>(&r);
-        if (!bar || answers.records.size() >= 6) continue;
-        wire::barred done = take(*k, *bar);
-        // What we lost by closing that is theirs to bar, before they post there again: else each would go on breaking
-        // what the other has just begun.
-        path& p = k->paths[bar->rail % rails()];
-        if (const auto ours = next_bar(p, steady::now())) answers.records.emplace_back(*ours);
-        answers.records.emplace_back(std::move(done));
+        if (bar && answers.records.size() < 6) answer_bar(*k, *bar, answers);
     }
     if (!answers.records.empty()) answer_to(*k, answers);
+}
+
+/// False: not yet.
+bool libfabric_driver::answer_bar(contact& k, const wire::bar& b, wire::letter& with)
+{
+    auto done = take(k, b);
+    if (!done) return false;
+    // What we lost by closing that is theirs to bar, before they post there again: else each would go on breaking
+    // what the other has just begun.
+    path& p = k.paths[b.rail % rails()];
+    if (const auto ours = next_bar(p, steady::now())) with.records.emplace_back(*ours);
+    with.records.emplace_back(std::move(*done));
+    return true;
 }
 
 /// By each of their rails: any of them may be what this is about, or closed since. Heard twice it is heard once.
@@ -379,7 +387,8 @@ void libfabric_driver::take(contact& k, const wire::ping& p)
         if (e.theirs == p.rail) e.at = rails_[e.mine]->know(p.address).value_or(FI_ADDR_UNSPEC);
 }
 
-wire::barred libfabric_driver::take(contact& k, const wire::bar& b)
+/// Nothing: keys are being changed for it. It is answered then, or when it is asked again.
+std::optional<wire::barred> libfabric_driver::take(contact& k, const wire::bar& b)
 {
     wire::barred done{b.number, {}};
     entry* const e = k.door_of(b.rail, rails());
@@ -387,28 +396,54 @@ wire::barred libfabric_driver::take(contact& k, const wire::bar& b)
     const bool fresh = b.number > e->barred; // it may have been asked twice, and have begun anew since the first time
     e->barred = std::max(e->barred, b.number);
     if (fresh && closes_paths_ && rails_[e->mine]->is_open()) close_entry(k, *e, true);
+    const std::uint64_t bit = std::uint64_t{1} << e->mine;
+    const auto again = [this, from = k.known.id, b] {
+        contact* const asked = find(from);
+        if (!asked) return;
+        wire::letter l = letter_to(*asked);
+        if (answer_bar(*asked, b, l)) answer_to(*asked, l);
+    };
+    bool changing = false;
     for (const auto& [token, by] : b.all) {
         const auto it = by_token_.find(token);
         if (it == by_token_.end()) continue;
         granted& g = *it->second;
         // By another key than that of now nothing comes in, whoever asked for that to be so.
-        if (fresh && !closes_paths_ && by == g.described.keys[e->mine]) rekey(g, e->mine);
+        if (fresh && !closes_paths_ && by == g.described.keys[e->mine] && !(g.changing & bit)) rekey(g, e->mine, again);
+        changing = changing || g.changing & bit;
         std::erase_if(done.keys, [&t = token](const auto& said) { return said.token == t; });
         if (g.mrs[e->mine]) done.keys.push_back({token, g.described.keys[e->mine]});
     }
+    if (changing) return std::nullopt;
     return done;
 }
 
-/// By the old key nothing comes in any more. If there is no new one, by none.
-void libfabric_driver::rekey(granted& g, std::uint32_t rail) noexcept
+/// By the old key nothing comes in any more; without a new one, by none.
+void libfabric_driver::rekey(granted& g, std::uint32_t index, std::function<void()> changed)
 {
-    rails_[rail]->end_key(std::move(g.mrs[rail]), g.what->base, g.what->length);
-    try {
-        g.mrs[rail] = rails_[rail]->enroll(g.what->base, g.what->length, rights_of(g.described.access));
-        g.described.keys[rail] = ::fi_mr_key(g.mrs[rail].get());
-    } catch (const std::exception&) {
-        g.mrs[rail].reset();
-    }
+    const std::uint64_t bit = std::uint64_t{1} << index;
+    rail* const r = rails_[index].get();
+    const segment* const s = g.what;
+    r->end_key(std::move(g.mrs[index]), s->base, s->length);
+    g.changing |= bit;
+    const auto fresh = std::make_shared<handle<fid_mr>>();
+    work(
+        [r, fresh, base = s->base, length = s->length, rights = rights_of(g.described.access)] {
+            try {
+                *fresh = r->enroll(base, length, rights);
+            } catch (const std::exception&) {
+                // Then it is as if it had been withdrawn there.
+            }
+        },
+        [this, fresh, index, bit, token = g.described.token, changed = std::move(changed)] {
+            const auto it = by_token_.find(token);
+            if (it == by_token_.end()) return; // withdrawn meanwhile; nobody has heard of the new one
+            granted& now = *it->second;
+            now.changing &= ~bit;
+            now.mrs[index] = std::move(*fresh);
+            if (now.mrs[index]) now.described.keys[index] = ::fi_mr_key(now.mrs[index].get());
+            changed();
+        });
 }
 
 void libfabric_driver::take(contact& k, const wire::barred& b)
