@@ -190,20 +190,23 @@ private:
     void endpoint_closed(std::uint32_t rail) noexcept;
     void ask_by_itself(std::uint32_t rail) noexcept;
     void begin_ping(path&) noexcept;
-    bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;
-    void answer_to(contact&, const wire::letter&) noexcept;
-    wire::letter letter_to(const contact&) const;
-    std::optional<wire::bar> next_bar(path&, steady::time_point now) noexcept;
-    void barred(path&, error_code) noexcept;
-    void look_at_bars(steady::time_point now) noexcept;
     std::size_t see_fences() noexcept;
     std::size_t see_severed() noexcept;
+
+    // letters.cpp: what drivers say to each other of that.
+    bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;
+    wire::letter letter_to(const contact&) const;
     void heard(wire::view letter) noexcept;
     void take(contact&, const wire::ping&);
+    std::optional<wire::bar> next_bar(path&, steady::time_point now) noexcept;
+    void look_at_bars(steady::time_point now) noexcept;
     std::optional<wire::barred> take(contact&, const wire::bar&);
-    void take(contact&, const wire::barred&);
     void rekey(granted&, std::uint32_t rail, std::function<void()> changed);
     bool answer_bar(contact&, const wire::bar&, wire::letter& with);
+    void answer_to(contact&, const wire::letter&) noexcept;
+    void take(contact&, const wire::barred&);
+    void barred(path&, error_code) noexcept;
+
     template <class Act>
     void each_path(Act act)
     {
