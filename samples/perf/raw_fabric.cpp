@@ -26,7 +26,7 @@ void must(int result, const char* what)
     if (result < 0) throw std::runtime_error{std::string{what} + ": " + ::fi_strerror(-result)};
 }
 
-fi_info* find_info()
+fi_info* find_info(const char* provider, const char* from)
 {
     fi_info* const h = ::fi_allocinfo();
     h->caps = FI_MSG | FI_RMA;
@@ -34,9 +34,9 @@ fi_info* find_info()
     h->ep_attr->type = FI_EP_RDM;
     h->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_VIRT_ADDR;
     h->domain_attr->threading = FI_THREAD_DOMAIN;
-    h->fabric_attr->prov_name = ::strdup("tcp;ofi_rxm");
+    h->fabric_attr->prov_name = ::strdup(provider);
     fi_info* found = nullptr;
-    const int result = ::fi_getinfo(FI_VERSION(1, 17), "127.0.0.1", nullptr, FI_SOURCE, h, &found);
+    const int result = ::fi_getinfo(FI_VERSION(1, 17), from, nullptr, from ? FI_SOURCE : 0, h, &found);
     ::fi_freeinfo(h);
     must(result, "fi_getinfo");
     return found;
@@ -44,12 +44,12 @@ fi_info* find_info()
 
 /// One end.
 struct side {
-    explicit side(std::size_t bytes) : info{find_info()}, memory(bytes)
+    side(std::size_t bytes, const char* provider, const char* from) : info{find_info(provider, from)}, memory(bytes)
     {
         must(::fi_fabric(info->fabric_attr, &fabric, nullptr), "fi_fabric");
         must(::fi_domain(fabric, info, &domain, nullptr), "fi_domain");
         fi_cq_attr queue_attr{};
-        queue_attr.format = FI_CQ_FORMAT_CONTEXT;
+        queue_attr.format = FI_CQ_FORMAT_MSG;
         must(::fi_cq_open(domain, &queue_attr, &queue, nullptr), "fi_cq_open");
         fi_av_attr av_attr{};
         must(::fi_av_open(domain, &av_attr, &peers, nullptr), "fi_av_open");
@@ -57,8 +57,13 @@ struct side {
         must(::fi_ep_bind(endpoint, &queue->fid, FI_TRANSMIT | FI_RECV), "fi_ep_bind");
         must(::fi_ep_bind(endpoint, &peers->fid, 0), "fi_ep_bind");
         must(::fi_enable(endpoint), "fi_enable");
-        const std::uint64_t rights = FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
-        must(::fi_mr_reg(domain, memory.data(), bytes, rights, 0, 1, 0, &mr, nullptr), "fi_mr_reg");
+        const iovec all{memory.data(), bytes};
+        fi_mr_attr mr_attr{};
+        mr_attr.mr_iov = &all;
+        mr_attr.iov_count = 1;
+        mr_attr.access = FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+        mr_attr.requested_key = 1;
+        must(::fi_mr_regattr(domain, &mr_attr, 0, &mr), "fi_mr_regattr");
     }
     ~side()
     {
@@ -89,7 +94,10 @@ struct side {
 } // namespace
 
 struct raw_fabric::parts {
-    explicit parts(std::size_t bytes) : from{bytes}, to{bytes}, there{from.know(to)} {}
+    parts(std::size_t bytes, const char* provider, const char* at)
+        : from{bytes, provider, at}, to{bytes, provider, at}, there{from.know(to)}
+    {
+    }
 
     bool post(std::size_t at, std::size_t bytes, fi_context2& c)
     {
@@ -109,7 +117,10 @@ struct raw_fabric::parts {
     fi_addr_t there;
 };
 
-raw_fabric::raw_fabric(std::size_t bytes) : parts_{std::make_unique<parts>(bytes)} {}
+raw_fabric::raw_fabric(std::size_t bytes, const char* provider, const char* at)
+    : parts_{std::make_unique<parts>(bytes, provider, at)}
+{
+}
 raw_fabric::~raw_fabric() = default;
 
 double raw_fabric::write(std::size_t bytes, unsigned window, std::size_t operations)
@@ -117,7 +128,7 @@ double raw_fabric::write(std::size_t bytes, unsigned window, std::size_t operati
     std::vector<fi_context2> contexts(window);
     std::vector<unsigned> free;
     for (unsigned i = 0; i < window; ++i) free.push_back(i);
-    fi_cq_entry done[16];
+    fi_cq_msg_entry done[16];
     const auto begin = clock::now();
     for (std::size_t posted = 0, over = 0; over < operations;) {
         while (posted < operations && !free.empty()) {

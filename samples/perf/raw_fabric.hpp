@@ -6,12 +6,11 @@
 
 namespace perf {
 
-/// Two endpoints of libfabric on loopback, both driven by the caller's thread: plain code for what two agents of one
-/// runtime do.
+/// Two endpoints of libfabric, both driven by the caller's thread: plain code for what two agents of one runtime do.
 class raw_fabric {
 public:
-    /// Memory at both ends. Throws std::runtime_error.
-    explicit raw_fabric(std::size_t bytes);
+    /// Memory at both ends. `at`: their address; null where a provider has its own. Throws std::runtime_error.
+    raw_fabric(std::size_t bytes, const char* provider, const char* at);
     ~raw_fabric();
 
     /// Writes so often, each until it is delivered (FI_DELIVERY_COMPLETE), with `window` under way. Returns seconds.

@@ -74,12 +74,13 @@ struct two {
         access rights = access::read_write)
         : here{make_libfabric(ours)}, there{make_libfabric(theirs)}, from{length, std::byte{0x5a}}, pool{length}
     {
-        here->enlist(from, [](error_code) {});
+        bool ready = false;
+        here->enlist(from, [&](error_code) { ready = true; });
         there->enlist(pool, [](error_code) {});
         there->grant(pool, rights, [this](error_code, fabric::key k) { key = std::move(k); });
         here->admit(there->address(), [this](error_code e, std::uint32_t n) { admitted(e, n, them); });
         there->admit(here->address(), [this](error_code e, std::uint32_t n) { admitted(e, n, us); });
-        if (!poll({here.get(), there.get()}, [this] { return them != 0 && us != 0 && !key.description.empty(); }))
+        if (!poll({here.get(), there.get()}, [&] { return ready && them != 0 && us != 0 && !key.description.empty(); }))
             throw std::runtime_error{"they do not come to know each other"};
         kv = here->import(them, tier::dram, 0, length, key.description);
         kv->peer = them;

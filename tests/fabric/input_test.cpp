@@ -31,7 +31,7 @@ wire::letter some_letter()
 {
     wire::letter l{1, 2, {}};
     l.records.emplace_back(wire::ping{3, wire::bytes(16, std::byte{1})});
-    l.records.emplace_back(wire::bar{1, 99, {5, 6, 7}});
+    l.records.emplace_back(wire::bar{1, 99, {{5, 1}, {6, 2}, {7, 3}}});
     l.records.emplace_back(wire::barred{98, {{5, 50}, {6, 60}}});
     l.records.emplace_back(wire::wants{2, {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10, 11, 12}}});
     l.records.emplace_back(wire::served{{{1, wire::served::how::written}, {2, wire::served::how::broken}}});
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read)
     const auto l = wire::decode_letter(wire::encode(some_letter()));
     BOOST_REQUIRE(l);
     BOOST_REQUIRE(l->records.size() == 5u);
-    BOOST_TEST((std::get<wire::bar>(l->records[1]).tokens == std::vector<std::uint64_t>{5, 6, 7}));
+    BOOST_TEST((std::get<wire::bar>(l->records[1]).all == std::vector<wire::bar::posted>{{5, 1}, {6, 2}, {7, 3}}));
     BOOST_TEST(std::get<wire::barred>(l->records[2]).keys[1].key == 60u);
     BOOST_TEST(std::get<wire::wants>(l->records[3]).all[1].at == 12u);
     BOOST_TEST((std::get<wire::served>(l->records[4]).all[1].became == wire::served::how::broken));
@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(sixty_four_rails_fit)
     BOOST_TEST(wire::encode(d).size() <= 1024u);
     BOOST_TEST(wire::decode_address(wire::encode(a)).has_value());
     wire::letter l{1, 2, {}};
-    l.records.emplace_back(wire::bar{0, 1, std::vector<std::uint64_t>(wire::most_tokens, 1)});
+    l.records.emplace_back(wire::bar{0, 1, std::vector<wire::bar::posted>(wire::most_tokens)});
     l.records.emplace_back(wire::barred{1, std::vector<wire::barred::key>(wire::most_tokens)});
     BOOST_TEST(wire::encode(l).size() <= wire::most_message);
     wire::letter asks{1, 2, {}}, answers{1, 2, {}};

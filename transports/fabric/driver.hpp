@@ -86,6 +86,7 @@ private:
         segment* what = nullptr;
         wire::description described;
         std::vector<handle<fid_mr>> mrs;
+        std::uint64_t changing = 0; ///< bits of rails where another key is being made
     };
     struct number {
         contact* of = nullptr; ///< null: free
@@ -152,7 +153,7 @@ private:
     // reach.cpp: memory, peers and messages.
     std::uint64_t rights_of(access) const noexcept;
     void enroll(segment&, std::uint64_t remote, std::function<void(error_code, mrs)>);
-    void ungrant(const granted&) noexcept;
+    void ungrant(granted&) noexcept;
     contact* find(std::uint64_t id) noexcept;
     contact& meet(wire::address);
     void part(contact&) noexcept;
@@ -189,19 +190,24 @@ private:
     void close_entry(contact&, entry&, bool known_again) noexcept;
     void endpoint_closed(std::uint32_t rail) noexcept;
     void begin_ping(path&) noexcept;
-    bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;
-    wire::letter letter_to(const contact&) const;
-    std::optional<wire::bar> next_bar(path&, steady::time_point now) noexcept;
-    void barred(path&, error_code) noexcept;
-    void look_at_bars(steady::time_point now) noexcept;
-    void open_to_ask() noexcept;
     std::size_t see_fences() noexcept;
     std::size_t see_severed() noexcept;
+
+    // letters.cpp: what drivers say to each other of that.
+    bool say(contact&, std::uint32_t attempt, std::uint32_t not_over, const wire::letter&) noexcept;
+    wire::letter letter_to(const contact&) const;
     void heard(wire::view letter) noexcept;
     void take(contact&, const wire::ping&);
-    wire::barred take(contact&, const wire::bar&);
+    std::optional<wire::bar> next_bar(path&, steady::time_point now) noexcept;
+    void look_at_bars(steady::time_point now) noexcept;
+    void open_to_ask() noexcept;
+    std::optional<wire::barred> take(contact&, const wire::bar&);
+    void rekey(granted&, std::uint32_t rail, std::function<void()> changed);
+    bool answer_bar(contact&, const wire::bar&, wire::letter& with);
+    void answer_to(contact&, const wire::letter&) noexcept;
     void take(contact&, const wire::barred&);
-    bool rekeyed(granted&, std::uint32_t rail);
+    void barred(path&, error_code) noexcept;
+
     template <class Act>
     void each_path(Act act)
     {
@@ -224,7 +230,7 @@ private:
 
     std::map<const segment*, std::unique_ptr<enlisted>> enlisted_;
     std::map<std::uint64_t, granted> granted_; // by id
-    std::unordered_map<std::uint64_t, const granted*> by_token_;
+    std::unordered_map<std::uint64_t, granted*> by_token_;
     std::uint64_t last_grant_ = 0, last_bar_ = 0, last_ask_ = 0;
     std::vector<std::unique_ptr<contact>> contacts_, fading_;
     std::vector<number> numbers_;       // from 1

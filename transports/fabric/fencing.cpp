@@ -13,11 +13,11 @@ namespace wye::ofi {
 
 namespace {
 
-constexpr auto ask_again = std::chrono::milliseconds{20}, ask_again_most = std::chrono::milliseconds{200};
-
+/// What it may be that a key is no good any more. efa says FI_EINVAL (2.x).
 bool about_keys(int error) noexcept
 {
-    return error == FI_EACCES || error == FI_EPERM || error == FI_ENOKEY || error == FI_EKEYREJECTED;
+    return error == FI_EACCES || error == FI_EPERM || error == FI_ENOKEY || error == FI_EKEYREJECTED ||
+           error == FI_EINVAL;
 }
 
 } // namespace
@@ -45,7 +45,9 @@ void libfabric_driver::failed(path& p, chunk& c, std::uint64_t by_key, int error
     if (whose == blame::chunk) return end(c, fabric_error(error), 0);
     if (whose == blame::rail) lost_rails_ |= std::uint64_t{1} << p.mine;
     if (whose == blame::path) broke(p);
-    if (out) {
+    // Without connections what was read is over, too, but it may be the key, and there is only one who knows.
+    if (out || (!closes_paths_ && !fenced && whose == blame::path)) {
+        c.scratch[1] = out ? by_key : FI_KEY_NOTAVAIL;
         p.lost.push_back(&c);
         return due(steady::now());
     }
@@ -246,166 +248,6 @@ std::size_t libfabric_driver::see_severed() noexcept
     }
     std::erase_if(fading_, [](const auto& k) { return k->out() == 0; });
     return n;
-}
-
-wire::letter libfabric_driver::letter_to(const contact& k) const { return {k.known.door, id_here_, {}}; }
-
-/// By whatever rail it can be posted on, `not_over` last; another attempt begins with another.
-bool libfabric_driver::say(contact& k, std::uint32_t attempt, std::uint32_t not_over, const wire::letter& l) noexcept
-{
-    const wire::bytes message = wire::encode(l);
-    const std::uint32_t n = rails();
-    for (std::uint32_t i = 0; i + 1 < n; ++i)
-        if (send_over(k.paths[(not_over + 1 + (attempt + i) % (n - 1)) % n], std::byte{1}, message)) return true;
-    return send_over(k.paths[not_over], std::byte{1}, message);
-}
-
-/// What the peer is to be asked about this way: what it was asked and has not answered, or what has come since.
-std::optional<wire::bar> libfabric_driver::next_bar(path& p, steady::time_point now) noexcept
-{
-    if (!p.owes() || stations_[p.mine].closing) return std::nullopt;
-    if (p.bar == 0) {
-        p.barring = std::exchange(p.lost, {});
-        p.bar = ++last_bar_;
-        p.asked = 0;
-        p.ask_at = now;
-        p.bar_ends = now + options_.bar_within;
-    }
-    wire::bar b{static_cast<std::uint8_t>(p.mine), p.bar, {}};
-    if (closes_paths_) return b;
-    for (const chunk* c : p.barring) {
-        const std::uint64_t token = keys_of(*c).what.token;
-        const bool known = std::find(b.tokens.begin(), b.tokens.end(), token) != b.tokens.end();
-        if (!known && b.tokens.size() < wire::most_tokens) b.tokens.push_back(token);
-    }
-    return b;
-}
-
-/// With no rail open there is none to ask by: one that is fenced is opened for it, sooner than the runtime wants it.
-void libfabric_driver::open_to_ask() noexcept
-{
-    if (std::any_of(rails_.begin(), rails_.end(), [](const auto& r) { return r->is_open(); })) return;
-    for (std::uint32_t r = 0; r < rails(); ++r) {
-        if (stations_[r].closing) continue;
-        try {
-            return rails_[r]->open();
-        } catch (const system_error&) {
-            // another, or later
-        }
-    }
-}
-
-/// Asks, and gives up. A peer that does not answer by any rail for so long has not been heard by the runtime either,
-/// which gives it up sooner (`peer_options::lost_after`) unless told otherwise. What holds then: here all is closed, so
-/// nothing leaves any more, but bytes that are on their way may land over there until that side closes its end, which
-/// it does when its runtime gives us up. So the chunks end in `errc::peer_lost`, never in one that is sent again:
-/// nothing is told of them, and over there nobody takes their pages for finished before that.
-void libfabric_driver::look_at_bars(steady::time_point now) noexcept
-{
-    each_path([&](path& p) {
-        const auto b = next_bar(p, now);
-        if (!b) return;
-        if (now >= p.bar_ends) return barred(p, errc::peer_lost);
-        if (now >= p.ask_at) {
-            wire::letter l = letter_to(*p.to);
-            l.records.emplace_back(*b);
-            if (!say(*p.to, p.asked, p.mine, l)) open_to_ask();
-            p.ask_at = now + std::min(ask_again * (1 << std::min(p.asked, 8u)), ask_again_most);
-            ++p.asked;
-        }
-        due(std::min(p.ask_at, p.bar_ends));
-    });
-}
-
-/// Nothing of what it was asked about touches memory any more.
-void libfabric_driver::barred(path& p, error_code e) noexcept
-{
-    p.bar = 0;
-    for (chunk* c : std::exchange(p.barring, {})) end(*c, e, 0);
-    if (p.owes()) due(steady::now());
-}
-
-/// A message of another driver like this one. It is input.
-void libfabric_driver::heard(wire::view message) noexcept
-{
-    const auto l = wire::decode_letter(message);
-    contact* const k = l && l->door == door_ ? find(l->from) : nullptr;
-    if (!k) {
-        ++strays_;
-        return;
-    }
-    wire::letter answers = letter_to(*k);
-    for (const wire::record& r : l->records) {
-        if (const auto* ping = std::get_if<wire::ping>(&r)) take(*k, *ping);
-        if (const auto* barred = std::get_if<wire::barred>(&r)) take(*k, *barred);
-        if (const auto* wants = std::get_if<wire::wants>(&r)) take(*k, *wants);
-        if (const auto* served = std::get_if<wire::served>(&r)) take(*k, *served);
-        const auto* const bar = std::get_if<wire::bar>(&r);
-        if (!bar || answers.records.size() >= 6) continue;
-        wire::barred done = take(*k, *bar);
-        // What we lost by closing that is theirs to bar, before they post there again: else each would go on breaking
-        // what the other has just begun.
-        path& p = k->paths[bar->rail % rails()];
-        if (const auto ours = next_bar(p, steady::now())) answers.records.emplace_back(*ours);
-        answers.records.emplace_back(std::move(done));
-    }
-    if (!answers.records.empty()) say(*k, 0, 0, answers);
-}
-
-void libfabric_driver::take(contact& k, const wire::ping& p)
-{
-    if (p.rail >= k.known.rails.size() || p.address.size() != k.known.rails[p.rail].size()) return;
-    if (p.address == k.known.rails[p.rail]) return;
-    for (entry& e : k.entries)
-        if (e.theirs == p.rail) close_entry(k, e, false);
-    k.known.rails[p.rail] = p.address;
-    for (entry& e : k.entries)
-        if (e.theirs == p.rail) e.at = rails_[e.mine]->know(p.address).value_or(FI_ADDR_UNSPEC);
-}
-
-wire::barred libfabric_driver::take(contact& k, const wire::bar& b)
-{
-    wire::barred done{b.number, {}};
-    entry* const e = k.door_of(b.rail, rails());
-    if (!e) return done;
-    const bool fresh = b.number > e->barred; // it may have been asked twice, and have begun anew since the first time
-    e->barred = std::max(e->barred, b.number);
-    if (fresh && closes_paths_ && rails_[e->mine]->is_open()) close_entry(k, *e, true);
-    for (const std::uint64_t token : b.tokens)
-        for (auto& [id, g] : granted_)
-            if (g.described.token == token && (!fresh || closes_paths_ || rekeyed(g, e->mine)))
-                done.keys.push_back({token, g.described.keys[e->mine]});
-    return done;
-}
-
-/// By the old key nothing comes in any more. False: by the new one neither.
-bool libfabric_driver::rekeyed(granted& g, std::uint32_t rail)
-{
-    g.mrs[rail].reset();
-    try {
-        g.mrs[rail] = rails_[rail]->enroll(g.what->base, g.what->length, rights_of(g.described.access));
-    } catch (const system_error&) {
-        return false;
-    }
-    g.described.keys[rail] = ::fi_mr_key(g.mrs[rail].get());
-    return true;
-}
-
-void libfabric_driver::take(contact& k, const wire::barred& b)
-{
-    const auto asked = [&](const path& p) { return p.bar != 0 && p.bar == b.number; };
-    const auto it = std::find_if(k.paths.begin(), k.paths.end(), asked);
-    if (it == k.paths.end()) return;
-    std::erase_if(it->barring, [&](chunk* c) {
-        key_set& keys = keys_of(*c);
-        const auto same = [&](const wire::barred::key& n) { return n.token == keys.what.token; };
-        const auto now = std::find_if(b.keys.begin(), b.keys.end(), same);
-        if (now != b.keys.end()) keys.what.keys[k.of(*it).theirs] = now->key;
-        if (closes_paths_ || now != b.keys.end()) return false;
-        end(*c, errc::withdrawn, 0);
-        return true;
-    });
-    barred(*it, stations_[it->mine].fenced ? errc::rail_lost : errc::path_lost);
 }
 
 } // namespace wye::ofi

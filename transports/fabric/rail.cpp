@@ -23,6 +23,7 @@ namespace wye::ofi {
 namespace {
 
 constexpr std::size_t sends = 64, receives = 64;
+constexpr std::size_t most_spent = 4096; // keys that are remembered
 constexpr std::uint64_t local_access = FI_SEND | FI_RECV | FI_READ | FI_WRITE;
 
 /// Keys that others cannot guess, where they are ours to choose; they must differ within a domain.
@@ -180,7 +181,39 @@ std::optional<fi_addr_t> rail::know(wire::view address) noexcept
 
 void rail::forget(fi_addr_t a) noexcept { ::fi_av_remove(peers_.get(), &a, 1, 0); }
 
+/// A provider that chooses keys itself may choose first what has just become free. Such keys are held, to nothing that
+/// others may do, until it has come up with another.
 handle<fid_mr> rail::enroll(std::byte* base, std::size_t length, std::uint64_t remote) const
+{
+    if (remote == 0 || !(info_->domain_attr->mr_mode & FI_MR_PROV_KEY)) return enroll_once(base, length, remote);
+    std::vector<handle<fid_mr>> held;
+    for (;;) {
+        do held.push_back(enroll_once(base, 1, 0));
+        while (is_spent(*held.back(), base, base + length));
+        held.pop_back(); // the one to have, for who asks next
+        handle<fid_mr> mr = enroll_once(base, length, remote);
+        if (!is_spent(*mr, base, base + length)) return mr;
+    }
+}
+
+bool rail::is_spent(const fid_mr& mr, const std::byte* base, const std::byte* end) const
+{
+    const std::lock_guard lock{spent_mutex_};
+    return std::any_of(spent_.begin(), spent_.end(), [&](const spent& s) {
+        return s.key == mr.key && s.base < end && base < s.end;
+    });
+}
+
+void rail::end_key(handle<fid_mr> mr, const std::byte* base, std::size_t length) noexcept
+{
+    if (!mr) return;
+    const std::lock_guard lock{spent_mutex_};
+    if (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) spent_.push_back({mr->key, base, base + length});
+    if (spent_.size() > most_spent) spent_.pop_front();
+    mr.reset();
+}
+
+handle<fid_mr> rail::enroll_once(std::byte* base, std::size_t length, std::uint64_t remote) const
 {
     const iovec where{base, length};
     fi_mr_attr attr{};

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -79,6 +81,8 @@ public:
 
     /// For access from here (`remote` 0), or from others, too. Throws system_error. May be called on a helper thread.
     handle<fid_mr> enroll(std::byte* base, std::size_t length, std::uint64_t remote) const;
+    /// What others had to that memory. They get no such key to any of it again: something that is late may come by it.
+    void end_key(handle<fid_mr>, const std::byte* base, std::size_t length) noexcept;
     /// Where memory begins for who writes to it.
     std::uint64_t base_of(const std::byte* memory) const noexcept;
 
@@ -105,6 +109,12 @@ public:
     int reap(std::span<completion>) noexcept;
 
 private:
+    struct spent {
+        std::uint64_t key;
+        const std::byte *base, *end; ///< of what it was a key to
+    };
+    handle<fid_mr> enroll_once(std::byte* base, std::size_t length, std::uint64_t remote) const;
+    bool is_spent(const fid_mr&, const std::byte* base, const std::byte* end) const;
     slot* slot_of(void* context) noexcept;
     int reap_error(completion&) noexcept;
     void open_queue(bool descriptor);
@@ -128,6 +138,8 @@ private:
     slot* free_chunks_ = nullptr;
     slot* free_sends_ = nullptr;
     std::size_t in_flight_ = 0, spare_sends_ = 0;
+    mutable std::mutex spent_mutex_; // the helper enrolls, too
+    std::deque<spent> spent_;
 };
 
 } // namespace wye::ofi

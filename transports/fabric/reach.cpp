@@ -70,11 +70,11 @@ void libfabric_driver::dismiss(segment& s) noexcept
         off_loop_->wait();
         off_loop_->reap();
     }
-    std::erase_if(granted_, [&](const auto& g) {
-        if (g.second.what != &s) return false;
-        ungrant(g.second);
-        return true;
-    });
+    for (auto it = granted_.begin(); it != granted_.end();) {
+        const bool of_it = it->second.what == &s;
+        if (of_it) ungrant(it->second);
+        it = of_it ? granted_.erase(it) : std::next(it);
+    }
     enlisted_.erase(&s);
     s.notes[id()] = 0;
 }
@@ -88,7 +88,7 @@ void libfabric_driver::grant(segment& s, access a, std::function<void(error_code
         granted g{&s, {draw_token(), s.length, rails_.front()->base_of(s.base), a, {}}, std::move(got)};
         for (const auto& mr : g.mrs) g.described.keys.push_back(::fi_mr_key(mr.get()));
         key k{++last_grant_, wire::encode(g.described)};
-        const auto& it = granted_.emplace(k.id, std::move(g)).first->second;
+        auto& it = granted_.emplace(k.id, std::move(g)).first->second;
         by_token_[it.described.token] = &it;
         answer([done, k = std::move(k)] { done({}, k); });
     });
@@ -103,10 +103,11 @@ void libfabric_driver::withdraw(std::uint64_t id) noexcept
     granted_.erase(it);
 }
 
-void libfabric_driver::ungrant(const granted& g) noexcept
+void libfabric_driver::ungrant(granted& g) noexcept
 {
     stop_serving(g.described.token);
     by_token_.erase(g.described.token);
+    for (std::uint32_t r = 0; r < rails(); ++r) rails_[r]->end_key(std::move(g.mrs[r]), g.what->base, g.what->length);
 }
 
 /// What others may do by themselves. Where they ask to be written to they need not read.
@@ -254,7 +255,7 @@ std::size_t libfabric_driver::see_drained() noexcept
 bool libfabric_driver::send_over(path& p, const entry& e, std::byte kind, std::span<const std::byte> message) noexcept
 {
     rail& r = *rails_[p.mine];
-    if (!r.is_open() || e.at == FI_ADDR_UNSPEC) return false;
+    if (!r.is_open() || e.at == FI_ADDR_UNSPEC || message.size() > wire::most_message) return false;
     slot* const s = r.take(slot::use::send);
     if (!s) return false;
     s->by = &p;

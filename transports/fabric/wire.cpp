@@ -76,8 +76,8 @@ void put(writer& w, const ping& p)
 }
 void put(writer& w, const bar& b)
 {
-    w.number(kind::bar).number(b.rail).number(b.number).number(static_cast<std::uint16_t>(b.tokens.size()));
-    for (const std::uint64_t t : b.tokens) w.number(t);
+    w.number(kind::bar).number(b.rail).number(b.number).number(static_cast<std::uint16_t>(b.all.size()));
+    for (const auto& [token, key] : b.all) w.number(token).number(key);
 }
 void put(writer& w, const barred& b)
 {
@@ -110,7 +110,10 @@ bar take_bar(reader& r)
     b.rail = r.number<std::uint8_t>(most_rails - 1);
     b.number = r.number<std::uint64_t>();
     const std::size_t n = r.number<std::uint16_t>(most_tokens);
-    for (std::size_t i = 0; i < n && r.good(); ++i) b.tokens.push_back(r.number<std::uint64_t>());
+    for (std::size_t i = 0; i < n && r.good(); ++i) {
+        const std::uint64_t token = r.number<std::uint64_t>();
+        b.all.push_back({token, r.number<std::uint64_t>()});
+    }
     return b;
 }
 barred take_barred(reader& r)

@@ -19,7 +19,7 @@ using bytes = std::vector<std::byte>;
 using view = std::span<const std::byte>;
 
 inline constexpr std::size_t most_rails = 64, most_name = 64, most_rail_address = 60;
-inline constexpr std::size_t most_message = 8192, most_tokens = 256, most_wants = 160, most_served = 256;
+inline constexpr std::size_t most_message = 8192, most_tokens = 192, most_wants = 160, most_served = 256;
 
 /// Who an agent's driver is and where. `id` and `door` are drawn at random for each driver; who does not know the door
 /// is not listened to.
@@ -50,8 +50,13 @@ struct ping {
 /// Whatever the sender posted through that rail of its, and has closed, shall touch nothing any more.
 struct bar {
     std::uint8_t rail = 0;
-    std::uint64_t number = 0;           ///< grows with each thing asked for; the same again is the same question
-    std::vector<std::uint64_t> tokens;  ///< by which it was posted
+    std::uint64_t number = 0; ///< grows with each thing asked for; the same again is the same question
+    struct posted {
+        std::uint64_t token = 0;
+        std::uint64_t key = 0; ///< by which it was written; FI_KEY_NOTAVAIL: it was read
+        bool operator==(const posted&) const = default;
+    };
+    std::vector<posted> all;
 };
 /// It does not.
 struct barred {
