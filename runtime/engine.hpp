@@ -131,13 +131,17 @@ private:
     void settle(operation&, extent&) noexcept;
     void close(operation&, extent&, error_code) noexcept;
     void finish(operation&) noexcept;
-    void address(operation&) noexcept;
-    bool tell(operation&) noexcept;
-    void told(operation&, bool) noexcept;
     void conclude(operation&) noexcept;
     void fail(operation&, extent&, error_code) noexcept;
     void sweep(operation&, const link* peer = nullptr) noexcept;
     void abandon(operation&, const link&, errc) noexcept;
+
+    // telling.cpp
+    void address(operation&) noexcept;
+    bool tell(operation&) noexcept;
+    void told(operation&, errc) noexcept;
+    bool put(operation&) noexcept;
+    void put_ended(operation&, errc) noexcept;
 
     // scheduler.cpp
     std::size_t pump(line&, lane&, turn) noexcept;

@@ -24,7 +24,6 @@ bool engine::plain(const extent& x) const noexcept
     operations_.push_back(op);
     op.left = 1;
     extent& x = op.one;
-    if (op.notify) address(op);
     if (plain(x)) x.route = by_kinds_[x.from->kind * kinds_.size() + x.to->kind];
     if (!x.route || !x.route->simple) { // a first time, or something to see to
         if (const errc e = check_extent(op, x); e != errc{}) {

@@ -115,7 +115,8 @@ made make_copy(const selection& from, const selection& to, const copy_options& o
 void begin_copy(pending* p) noexcept
 {
     auto* op = static_cast<operation*>(p);
-    if (op->count == 1 && !op->verify && !op->status && !op->progress) op->by->begin_one(*op);
+    if (op->count == 1 && !op->verify && !op->status && !op->progress && !op->notify)
+        op->by->begin_one(*op);
     else op->by->begin(*op);
 }
 

@@ -280,6 +280,7 @@ void engine::begin(operation& op) noexcept
     if (op.count > 1 || sampled(begun_, first->length)) op.began = loop_.stamp();
     if (op.when != steady::time_point{}) loop_.timers().add(op);
     hold(op);
+    if (op.notify && put(op)) return;
     line_up(op);
     loop_.nudge();
 }
@@ -415,40 +416,6 @@ void engine::conclude(operation& op) noexcept
 {
     --active_;
     op.complete();
-}
-
-/// Finds out whom to tell, while its segments are there: those of an extent that cannot begin are not held.
-[[gnu::noinline]] void engine::address(operation& op) noexcept
-{
-    std::vector<std::uint64_t>& to = op.notify->to;
-    for (std::uint32_t i = 0; i < op.count; ++i)
-        for (const segment* s : {op.extents[i].from, op.extents[i].to})
-            if (s && s->via && std::find(to.begin(), to.end(), s->via->token) == to.end()) to.push_back(s->via->token);
-}
-
-/// Tells the peers that have part in it, and waits until they know; here, if there is none.
-[[gnu::noinline]] bool engine::tell(operation& op) noexcept
-{
-    const std::unique_ptr<note> n{std::exchange(op.notify, nullptr)};
-    if (op.error.failed() && !op.moved) return false; // nobody knows of it
-    n->aborted = op.error.failed();
-    if (n->to.empty()) {
-        notifications_.deliver({name_, std::move(n->key), std::move(n->payload), n->aborted});
-        return false;
-    }
-    ++telling_;
-    op.left = static_cast<std::uint32_t>(n->to.size());
-    for (const std::uint64_t token : n->to) peers_.notify(token, *n, [this, &op](bool arrived) { told(op, arrived); });
-    loop_.nudge();
-    return true;
-}
-
-void engine::told(operation& op, bool arrived) noexcept
-{
-    if (!arrived && !op.error.failed()) op.error = errc::peer_lost;
-    if (--op.left != 0) return;
-    --telling_;
-    conclude(op);
 }
 
 /// Those of its transfers are lost that have part in the peer; all, where nobody asks for the `status` of each.

@@ -66,6 +66,7 @@ public:
     bool released = false;              ///< its handle is gone; the last transfer frees it
     detail::standing standing{};        ///< of a peer's memory
     detail::link* via = nullptr;        ///< the connection to the peer whose memory it is
+    std::uint64_t epoch = 0;            ///< of what the peer published
     std::unique_ptr<detail::ledger> sums; ///< checksums of what was written under `verify`
 };
 

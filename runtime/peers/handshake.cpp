@@ -71,8 +71,8 @@ link* peers::at_hand(const wire::incarnation& life) const noexcept
 void peers::hold(link& l)
 {
     ++l.unsettled;
-    say(l, wire::welcome{}, [this, token = l.token](bool heard) {
-        if (link* const it = find(token); it && heard) settled(*it, {});
+    say(l, wire::welcome{}, [this, token = l.token](errc e) {
+        if (link* const it = find(token); it && e == errc{}) settled(*it, {});
     });
 }
 

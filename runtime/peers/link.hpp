@@ -76,6 +76,7 @@ struct link {
     stream talk;
     bool dirty = false;         ///< in the list of those with something to say
     bool owes_answer = false;   ///< what came has not been acknowledged
+    bool takes_puts = false;    ///< the other side does
     bool heard = false;         ///< anything, since the last tick
     std::uint32_t silent = 0;   ///< ticks in which something was expected, and nothing came
 

@@ -192,6 +192,7 @@ void peers::take(fabric& by, wire::view message)
         if (r && std::holds_alternative<wire::hello>(*r)) answer_hello(by, std::get<wire::hello>(*r));
     } else if (link* const l = find(h.token); l && l->by == &by && may_say(*l, r)) {
         l->heard = true;
+        l->takes_puts = h.takes_puts;
         engine_.heard(*l, now());
         if (h.number != 0 || h.answer_please) {
             l->owes_answer = true;
@@ -199,7 +200,7 @@ void peers::take(fabric& by, wire::view message)
         }
         l->talk.heard(h, now());
         if (h.number != 0 && !l->talk.fresh(h.number)) return;
-        for (; r && l->state != link_state::lost; r = in.next()) take(*l, *r);
+        for (place at{h.number, 0}; r && l->state != link_state::lost; r = in.next(), ++at.record) take(*l, at, *r);
         garbage_ += in.malformed();
     }
 }
@@ -217,11 +218,12 @@ bool peers::may_say(const link& l, const std::optional<wire::record>& first) noe
     }
 }
 
-void peers::take(link& l, const wire::record& r)
+void peers::take(link& l, place at, const wire::record& r)
 {
     struct taker {
         peers& us;
         link& l;
+        place at;
         void operator()(const wire::hello&) const {}
         void operator()(const wire::challenge& c) const { us.challenged(l, c); }
         void operator()(const wire::answer& a) const { us.answered(l, a); }
@@ -235,25 +237,27 @@ void peers::take(link& l, const wire::record& r)
         {
             us.engine_.notes().deliver({l.name, n.key, n.payload, n.aborted});
         }
+        void operator()(const wire::put& p) const { us.take(l, at, p); }
+        void operator()(const wire::rejection& r) const { l.talk.rejected(r.frame, r.record, static_cast<errc>(r.why)); }
         void operator()(const wire::goodbye&) const
         {
             l.held_there = false;
             us.part(l);
         }
     };
-    std::visit(taker{*this, l}, r);
+    std::visit(taker{*this, l, at}, r);
 }
 
 void peers::notify(link& l, wire::notify n, stream::told t)
 {
-    if (l.state != link_state::open) return t(false);
+    if (l.state != link_state::open) return t(errc::peer_lost);
     say(l, n, std::move(t));
 }
 
 void peers::notify(std::uint64_t token, wire::notify n, stream::told t)
 {
     link* const l = find(token);
-    if (!l) return t(false);
+    if (!l) return t(errc::peer_lost);
     notify(*l, std::move(n), std::move(t));
 }
 
@@ -263,8 +267,8 @@ task<> peers::notify(link& l, std::string key, std::vector<std::byte> payload)
         throw system_error(errc::bad_name, "a key of 1 byte to 1 KiB and a payload of at most 4 KiB");
     const std::string name = l.name; // which may be gone by then
     const auto tell = [this, &l, &key, &payload](auto done) { notify(l, {key, payload, false}, std::move(done)); };
-    const bool arrived = co_await eventually<bool>(engine_.loop(), tell);
-    if (!arrived) throw system_error(errc::peer_lost, name);
+    const errc e = co_await eventually<errc>(engine_.loop(), tell);
+    if (e != errc{}) throw system_error(e, name);
 }
 
 /// A handle goes.
@@ -455,6 +459,7 @@ void peers::shut() noexcept
     for (retired& r : std::exchange(retired_, {})) end(r);
     for (auto& [name, p] : published_)
         for (const auto& [by, key] : p.keys) by->withdraw(key.id);
+    by_epoch_.clear();
     published_.clear();
 }
 

@@ -64,6 +64,8 @@ public:
     void notify(link&, wire::notify, stream::told);
     void notify(std::uint64_t token, wire::notify, stream::told); ///< to the link that has it, if it is still there
     task<> notify(link&, std::string key, std::vector<std::byte> payload);
+    /// Bytes and their notification in one message (puts.cpp). False: they are too many, or it would have to wait.
+    bool put(link&, const wire::put&, stream::told);
 
     std::uint64_t garbage() const noexcept { return garbage_; } ///< messages that made no sense
 
@@ -71,7 +73,7 @@ private:
     friend struct wye::detail::link;
 
     struct published {
-        segment* what = nullptr;
+        segment* what = nullptr; ///< not null
         wye::access access{};
         std::uint64_t epoch = 1, edition = 1;
         fabric_keys keys;
@@ -81,12 +83,20 @@ private:
     struct retired {
         std::string name;
         std::uint64_t epoch = 0, edition = 0; ///< what came after
+        std::uint64_t was = 0;                ///< epoch of what they are to
         segment* what = nullptr;
+        wye::access access{};
         std::vector<std::pair<fabric*, std::uint64_t>> keys;
         std::vector<link*> waiting;
         std::uint64_t limit = 0;
         std::function<void()> over;
         bool closes = false; ///< who does not let go is locked out
+    };
+
+    /// Where a record came.
+    struct place {
+        std::uint64_t frame = 0;
+        std::uint16_t record = 0;
     };
 
     // peers.cpp
@@ -103,7 +113,7 @@ private:
     void say_apart(link&, std::uint64_t token, const wire::record&);
     std::size_t flush(link&);
     static bool may_say(const link&, const std::optional<wire::record>& first) noexcept;
-    void take(link&, const wire::record&);
+    void take(link&, place, const wire::record&);
     void part(link&) noexcept;
     void ends(link&);
     void lose(link&, error_code);
@@ -144,6 +154,11 @@ private:
     void strand(link&) noexcept;
     std::size_t see_drains(link&);
 
+    // puts.cpp
+    void take(link&, place, const wire::put&);
+    errc land(const link&, const wire::put&) noexcept;
+    errc open_to(const link&, std::uint64_t epoch, const segment*&) const noexcept;
+
     // published.cpp
     void interested(link&, const wire::interest&);
     void drained(link&, const wire::drained&);
@@ -152,6 +167,7 @@ private:
     void each_retired(const std::function<bool(retired&)>& over);
     wire::publication describe(const std::string& name, const published&, const fabric* by) const;
     void tell_holders(const std::string& name, retired&, const link* but);
+    static retired retire_from(const std::string& name, const published&, std::uint64_t epoch, std::uint64_t edition);
     void retire(retired);
     void cut_off(const link&) noexcept;
     void end(retired&);
@@ -167,6 +183,7 @@ private:
     std::unordered_map<std::uint64_t, std::unique_ptr<link>> links_; // by token
     std::vector<link*> dirty_, draining_, ending_;
     std::map<std::string, published, std::less<>> published_;
+    std::unordered_map<std::uint64_t, decltype(published_)::iterator> by_epoch_;
     std::vector<retired> retired_;
     std::uint64_t last_epoch_ = 0;
     bool ticking_ = false;

@@ -28,6 +28,14 @@ task<fabric_keys> peers::grant(segment& s, wye::access a)
     co_return keys;
 }
 
+/// All keys to it.
+peers::retired peers::retire_from(const std::string& name, const published& p, std::uint64_t epoch, std::uint64_t edition)
+{
+    retired r{name, epoch, edition, p.epoch, p.what, p.access, {}, {}, 0, {}};
+    for (const auto& [by, key] : p.keys) r.keys.emplace_back(by, key.id);
+    return r;
+}
+
 task<> peers::publish(std::string name, segment& s, wye::access a)
 {
     if (name.empty() || name.size() > wire::most_name) throw system_error(errc::bad_name, "a name of 1 to 255 bytes");
@@ -37,12 +45,13 @@ task<> peers::publish(std::string name, segment& s, wye::access a)
     if (it == published_.end()) {
         // A name that was used before goes on from there: whoever remembers it takes nothing for what it was.
         const std::uint64_t epoch = ++last_epoch_;
-        published_[name] = {&s, a, epoch, 1, std::move(keys), {}};
+        by_epoch_[epoch] = published_.insert_or_assign(name, published{&s, a, epoch, 1, std::move(keys), {}}).first;
         co_return;
     }
     published& p = it->second;
-    retired old{name, ++last_epoch_, 1, p.what, {}, {}, 0, {}};
-    for (const auto& [by, key] : p.keys) old.keys.emplace_back(by, key.id);
+    retired old = retire_from(name, p, ++last_epoch_, 1);
+    by_epoch_.erase(p.epoch);
+    by_epoch_[old.epoch] = it;
     p = {&s, a, old.epoch, old.edition, std::move(keys), std::move(p.barred)};
     tell_holders(name, old, nullptr);
     co_await until_over(std::move(old));
@@ -52,8 +61,8 @@ task<> peers::unpublish(std::string name)
 {
     const auto it = published_.find(name);
     if (it == published_.end()) throw system_error(errc::not_found, name);
-    retired old{name, it->second.epoch, it->second.edition + 1, it->second.what, {}, {}, 0, {}};
-    for (const auto& [by, key] : it->second.keys) old.keys.emplace_back(by, key.id);
+    retired old = retire_from(name, it->second, it->second.epoch, it->second.edition + 1);
+    by_epoch_.erase(it->second.epoch);
     published_.erase(it);
     tell_holders(name, old, nullptr);
     co_await until_over(std::move(old));
@@ -65,7 +74,7 @@ task<> peers::revoke(std::string name, std::string peer)
     const auto it = published_.find(name);
     if (it == published_.end()) throw system_error(errc::not_found, name);
     published& p = it->second;
-    retired wait{name, p.epoch, ++p.edition, p.what, {}, {}, 0, {}};
+    retired wait{name, p.epoch, ++p.edition, p.epoch, p.what, p.access, {}, {}, 0, {}};
     for (const auto& [token, l] : links_) {
         if (l->name != peer || l->state == link_state::lost || l->state == link_state::over) continue;
         p.barred.push_back(l->life); // also one that has not asked for it yet
@@ -244,7 +253,7 @@ void peers::close_way(link& l, const std::string& name, published& p, std::funct
             return;
         }
         published& now = it->second;
-        retired old{name, epoch, ++now.edition, now.what, {{by, now.keys[by].id}}, {}, 0, closed};
+        retired old{name, epoch, ++now.edition, epoch, now.what, now.access, {{by, now.keys[by].id}}, {}, 0, closed};
         if (e) now.keys.erase(by); // safe rather than there
         else now.keys[by] = std::move(key);
         tell_holders(name, old, find(token));
@@ -259,8 +268,9 @@ void peers::gone(segment& s) noexcept
             ++it;
             continue;
         }
-        retired now{it->first, it->second.epoch, it->second.edition + 1, &s, {}, {}, 0, {}};
-        for (const auto& [by, key] : it->second.keys) by->withdraw(key.id);
+        retired now = retire_from(it->first, it->second, it->second.epoch, it->second.edition + 1);
+        for (const auto& [by, id] : now.keys) by->withdraw(id);
+        by_epoch_.erase(it->second.epoch);
         it = published_.erase(it);
         tell_holders(now.name, now, nullptr);
         for (const link* l : now.waiting) cut_off(*l);

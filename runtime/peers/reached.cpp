@@ -120,6 +120,7 @@ std::unique_ptr<segment> peers::import(link& l, const wire::publication& p)
     s->home = l.by;
     s->peer = l.number;
     s->via = &l;
+    s->epoch = p.epoch;
     engine_.adopt(*s);
     return s;
 }

@@ -29,11 +29,13 @@ void stream::push(const wire::record& r, told t)
     if (!fits) {
         frame& made = frames_.emplace_back();
         made.number = ++last_;
+        made.bytes.reserve(wire::frame_header_bytes + wire::size_of(r));
         wire::begin_frame(made.bytes, header(0, made.number, false));
     }
     frame& f = frames_.back();
     wire::append(f.bytes, r);
-    if (t) f.tell.push_back(std::move(t));
+    if (t) f.tell.emplace_back(f.records, std::move(t));
+    ++f.records;
 }
 
 stream::frame* stream::next_due(std::uint64_t now, std::uint64_t token)
@@ -77,7 +79,7 @@ void stream::close(frame& f, std::uint64_t now)
         const auto took = static_cast<double>(now - f.sent);
         round_trip_ = round_trip_ > 0 ? 0.875 * round_trip_ + 0.125 * took : took;
     }
-    for (const told& t : std::exchange(f.tell, {})) t(true);
+    for (const auto& [record, t] : std::exchange(f.tell, {})) t(errc{});
 }
 
 void stream::heard(const wire::frame_header& h, std::uint64_t now)
@@ -93,12 +95,24 @@ void stream::heard(const wire::frame_header& h, std::uint64_t now)
 void stream::give_up()
 {
     for (frame& f : std::exchange(frames_, {}))
-        for (const told& t : f.tell) t(false);
+        for (const auto& [record, t] : f.tell) t(errc::peer_lost);
+}
+
+void stream::rejected(std::uint64_t number, std::uint16_t record, errc why)
+{
+    const auto f = std::find_if(frames_.begin(), frames_.end(), [&](const frame& x) { return x.number == number; });
+    if (f == frames_.end()) return;
+    const auto t = std::find_if(f->tell.begin(), f->tell.end(), [&](const auto& x) { return x.first == record; });
+    if (t == f->tell.end()) return;
+    const told tell = std::move(t->second);
+    f->tell.erase(t);
+    tell(why);
 }
 
 bool stream::fresh(std::uint64_t number) noexcept
 {
     if (number <= all_) return false;
+    if (!withheld_.empty() && number - withheld_.front() >= span) return false; // nobody may say so much before
     if (number == all_ + 1) {
         ++all_;
         // Bit 0 of `some_` stands for the number after the next.
@@ -115,9 +129,35 @@ bool stream::fresh(std::uint64_t number) noexcept
     return !(std::exchange(some_, some_ | bit) & bit);
 }
 
+bool stream::came(std::uint64_t number) const noexcept
+{
+    const std::uint64_t beyond = number - all_ - 2; // wraps, for what is not beyond
+    return number <= all_ || (number >= all_ + 2 && beyond < span && (some_ >> beyond & 1));
+}
+
+void stream::withhold(std::uint64_t number)
+{
+    withheld_.insert(std::upper_bound(withheld_.begin(), withheld_.end(), number), number);
+}
+
+void stream::release(std::uint64_t number) noexcept
+{
+    const auto it = std::find(withheld_.begin(), withheld_.end(), number);
+    if (it != withheld_.end()) withheld_.erase(it);
+}
+
 wire::frame_header stream::header(std::uint64_t token, std::uint64_t number, bool answer_please) const noexcept
 {
-    return {token, number, all_, some_, answer_please};
+    wire::frame_header h{token, number, all_, some_, answer_please};
+    if (withheld_.empty()) return h;
+    h.heard = std::min(all_, withheld_.front() - 1);
+    h.further = 0;
+    for (std::uint64_t i = 0; i < span; ++i) {
+        const std::uint64_t n = h.heard + 2 + i;
+        const bool heard_of = came(n) && !std::binary_search(withheld_.begin(), withheld_.end(), n);
+        h.further |= std::uint64_t{heard_of} << i;
+    }
+    return h;
 }
 
 } // namespace wye::detail

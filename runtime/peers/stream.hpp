@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <utility>
 #include <vector>
+
+#include <wye/error.hpp>
 
 #include "wire.hpp"
 
@@ -21,8 +24,8 @@ public:
     /// Numbers that are kept apart beyond those all of which came.
     static constexpr std::uint64_t span = 64;
 
-    /// Called when the peer has what it belongs to, or (`false`) when it never will.
-    using told = std::function<void(bool)>;
+    /// Called when the peer has what it belongs to (none), never will (`peer_lost`), or has rejected it.
+    using told = std::function<void(errc)>;
 
     /// One message.
     struct frame {
@@ -32,7 +35,8 @@ public:
         std::uint64_t sent = 0;   ///< the first time
         std::uint32_t attempts = 0;
         bool over = false;        ///< the peer has it
-        std::vector<told> tell;
+        std::uint16_t records = 0;
+        std::vector<std::pair<std::uint16_t, told>> tell; ///< by record
     };
 
     // Outwards.
@@ -44,24 +48,33 @@ public:
     /// When `next_due` will have something; 0: never.
     std::uint64_t due() const noexcept;
     bool idle() const noexcept { return frames_.empty(); }
+    /// What is said now waits for what was said before.
+    bool crowded() const noexcept { return frames_.size() >= window; }
     /// What is under way never arrives.
     void give_up();
 
     // Inwards.
     /// What the peer says that it has; calls `told`s.
     void heard(const wire::frame_header&, std::uint64_t now);
+    /// The peer has taken that frame, and this record of it came to nothing; calls its `told`.
+    void rejected(std::uint64_t frame, std::uint16_t record, errc why);
     /// Whether a numbered frame came for the first time, and is to be taken.
     bool fresh(std::uint64_t number) noexcept;
+    /// The peer is not to hear that this frame came, until it has heard something else. As often released as withheld.
+    void withhold(std::uint64_t number);
+    void release(std::uint64_t number) noexcept;
     /// A header that says what came.
     wire::frame_header header(std::uint64_t token, std::uint64_t number, bool answer_please) const noexcept;
 
 private:
+    bool came(std::uint64_t number) const noexcept;
     std::uint64_t patience(std::uint32_t attempts) const noexcept;
     void close(frame&, std::uint64_t now);
 
     std::deque<frame> frames_;      // by number: under way, then waiting
     std::uint64_t last_ = 0;        // number
     std::uint64_t all_ = 0, some_ = 0; // that came: all up to, and bits beyond
+    std::vector<std::uint64_t> withheld_; // in order; seldom any
     double round_trip_ = 0;         // nanoseconds, smoothed; 0 before the first
 };
 

@@ -145,8 +145,25 @@ struct notify {
 struct goodbye {
     friend bool operator==(const goodbye&, const goodbye&) = default;
 };
+/// Bytes for published memory and what is told of them: both arrive, or neither. It borrows, from the frame that it was
+/// read out of or from who says it.
+struct put {
+    std::uint64_t epoch = 0; ///< of what they are for
+    std::uint64_t at = 0;    ///< bytes from its beginning
+    view what;
+    std::string_view key;
+    view payload;
+    friend bool operator==(const put&, const put&) noexcept;
+};
+/// To a put: nothing has come of it.
+struct rejection {
+    std::uint64_t frame = 0;  ///< its number
+    std::uint16_t record = 0; ///< of those in it, from 0
+    std::uint8_t why = 0;     ///< an `errc`, maybe one of a newer version
+    friend bool operator==(const rejection&, const rejection&) = default;
+};
 using record = std::variant<hello, challenge, answer, welcome, refusal, interest, update, drained, notify, goodbye,
-                            current>;
+                            current, put, rejection>;
 
 /// One message of a fabric.
 struct frame_header {
@@ -155,6 +172,7 @@ struct frame_header {
     std::uint64_t heard = 0;    ///< all numbers up to this one came
     std::uint64_t further = 0;  ///< and `heard + 2 + i` for each bit i of this
     bool answer_please = false; ///< say at once what was heard
+    bool takes_puts = true;     ///< who says this knows of them; earlier versions did not
     friend bool operator==(const frame_header&, const frame_header&) = default;
 };
 inline constexpr std::size_t frame_header_bytes = 40;
@@ -167,7 +185,7 @@ void refresh_frame(std::span<std::byte> frame, const frame_header&) noexcept;
 std::size_t size_of(const record&) noexcept;
 void append(bytes& frame, const record&);
 
-/// Takes a frame apart.
+/// Takes a frame apart, which must outlive the records.
 class frame_reader {
 public:
     explicit frame_reader(view frame) noexcept;

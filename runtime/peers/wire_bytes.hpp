@@ -86,7 +86,7 @@ public:
         number(static_cast<std::uint8_t>(text.size()));
         append(std::as_bytes(std::span{text}));
     }
-    template <class Bytes> // a string or a vector of bytes
+    template <class Bytes> // a string or bytes
     void block(const Bytes& b, [[maybe_unused]] std::size_t most)
     {
         assert(b.size() <= most);
@@ -202,6 +202,11 @@ private:
         to.assign(reinterpret_cast<const char*>(from.data()), from.size());
     }
     static void assign(bytes& to, view from) { to.assign(from.begin(), from.end()); }
+    static void assign(view& to, view from) noexcept { to = from; }
+    static void assign(std::string_view& to, view from) noexcept
+    {
+        to = {reinterpret_cast<const char*>(from.data()), from.size()};
+    }
 
     view rest_;
     bool good_ = true;

@@ -133,4 +133,22 @@ void fields(V& v, some<notify> auto& n)
 template <class V>
 void fields(V&, some<goodbye> auto&) noexcept {}
 
+template <class V>
+void fields(V& v, some<put> auto& p)
+{
+    v.number(p.epoch);
+    v.number(p.at);
+    v.block(p.what, most_frame);
+    v.block(p.key, most_key);
+    v.block(p.payload, most_payload);
+}
+
+template <class V>
+void fields(V& v, some<rejection> auto& r)
+{
+    v.number(r.frame);
+    v.number(r.record);
+    v.number(r.why);
+}
+
 } // namespace wye::detail::wire

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::uint32_t magic = 0x46657977; // "wyeF"
 constexpr std::uint16_t version = 1;
-constexpr std::uint16_t answer_please_flag = 1; // flags that are not known are passed over
+constexpr std::uint16_t answer_please_flag = 1, takes_puts_flag = 2; // those that are not known are passed over
 constexpr std::size_t record_header_bytes = 3;  // kind, length of the body
 
 /// Never reuse a number. Zero is none, so that a frame padded with zeros is not taken for one.
@@ -36,6 +36,10 @@ template <>
 constexpr std::uint8_t kind_of<goodbye> = 10;
 template <>
 constexpr std::uint8_t kind_of<current> = 11;
+template <>
+constexpr std::uint8_t kind_of<put> = 12;
+template <>
+constexpr std::uint8_t kind_of<rejection> = 13;
 
 // The longest of each kind that can be long fits into a frame of its own.
 constexpr std::size_t beside_record = frame_header_bytes + record_header_bytes;
@@ -71,11 +75,19 @@ reading reading_of(std::uint8_t kind) noexcept
     case kind_of<notify>: return read<notify>;
     case kind_of<goodbye>: return read<goodbye>;
     case kind_of<current>: return read<current>;
+    case kind_of<put>: return read<put>;
+    case kind_of<rejection>: return read<rejection>;
     default: return nullptr;
     }
 }
 
 } // namespace
+
+bool operator==(const put& a, const put& b) noexcept
+{
+    return a.epoch == b.epoch && a.at == b.at && std::ranges::equal(a.what, b.what) && a.key == b.key &&
+           std::ranges::equal(a.payload, b.payload);
+}
 
 void begin_frame(bytes& out, const frame_header& h)
 {
@@ -89,7 +101,7 @@ void refresh_frame(std::span<std::byte> frame, const frame_header& h) noexcept
     std::byte* const to = frame.data();
     store(to, magic);
     store(to + 4, version);
-    store(to + 6, h.answer_please ? answer_please_flag : std::uint16_t{0});
+    store(to + 6, static_cast<std::uint16_t>((h.answer_please ? answer_please_flag : 0) | (h.takes_puts ? takes_puts_flag : 0)));
     store(to + 8, h.token);
     store(to + 16, h.number);
     store(to + 24, h.heard);
@@ -125,6 +137,7 @@ frame_reader::frame_reader(view frame) noexcept
     if (!valid_) return;
     const auto flags = r.take<std::uint16_t>();
     header_.answer_please = (flags & answer_please_flag) != 0;
+    header_.takes_puts = (flags & takes_puts_flag) != 0;
     r.number(header_.token);
     r.number(header_.number);
     r.number(header_.heard);

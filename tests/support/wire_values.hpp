@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <random>
 #include <string>
 #include <utility>
@@ -107,10 +108,12 @@ public:
         case 7: return wire::drained{name(), number(), number()};
         case 8: return notify();
         case 9: return wire::goodbye{};
-        default: return wire::current{name(), number(), number()};
+        case 10: return wire::current{name(), number(), number()};
+        case 11: return put();
+        default: return wire::rejection{number(), static_cast<std::uint16_t>(number()), static_cast<std::uint8_t>(random_())};
         }
     }
-    wire::frame_header header() { return {number(), number(), number(), number(), coin()}; }
+    wire::frame_header header() { return {number(), number(), number(), number(), coin(), coin()}; }
 
 private:
     wire::update update()
@@ -142,6 +145,16 @@ private:
     }
     wire::notify notify() { return {text(0, wire::most_key), block(wire::most_payload), coin()}; }
 
+    /// Together they fill a frame at most. What it borrows lives as long as this does.
+    wire::put put()
+    {
+        constexpr std::size_t beside = wire::frame_header_bytes + 3 + 2 * 8 + 3 * 2;
+        const std::string& key = texts_.emplace_back(text(0, wire::most_key));
+        const wire::bytes& payload = blocks_.emplace_back(block(wire::most_payload));
+        const wire::bytes& what = blocks_.emplace_back(block(wire::most_frame - beside - key.size() - payload.size()));
+        return {number(), number(), what, key, payload};
+    }
+
     std::size_t few()
     {
         if (sizes_ != sizes::any) return sizes_ == sizes::least ? 0 : wire::most_ways;
@@ -158,4 +171,6 @@ private:
 
     std::mt19937 random_;
     sizes sizes_;
+    std::deque<std::string> texts_;
+    std::deque<wire::bytes> blocks_;
 };

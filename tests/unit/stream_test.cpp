@@ -30,7 +30,7 @@ public:
     {
         for (; records; --records, ++said_) {
             const std::size_t payload = pick(4) ? pick(100) : pick(4096);
-            ends_[0].push(numbered(said_, payload), [this](bool arrived) { told_ += arrived; });
+            ends_[0].push(numbered(said_, payload), [this](wye::errc e) { told_ += e == wye::errc{}; });
         }
     }
     /// Until all was said and heard; false when that takes longer than it may.
@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(giving_up_tells)
 {
     stream s;
     int arrived = 0, lost = 0;
-    for (std::size_t i = 0; i < 5; ++i) s.push(numbered(i), [&](bool yes) { ++(yes ? arrived : lost); });
+    for (std::size_t i = 0; i < 5; ++i) s.push(numbered(i), [&](wye::errc e) { ++(e == wye::errc{} ? arrived : lost); });
     s.give_up();
     BOOST_TEST(arrived == 0);
     BOOST_TEST(lost == 5);

@@ -258,7 +258,8 @@ BOOST_AUTO_TEST_CASE(come_back)
     for (unsigned seed = 1; seed <= 2000; ++seed) {
         wire_values values{seed};
         std::vector<wire::record> records;
-        const content c = read(frame_of(values, records));
+        const wire::bytes frame = frame_of(values, records);
+        const content c = read(frame);
         BOOST_REQUIRE(c.valid);
         BOOST_REQUIRE(!c.malformed);
         BOOST_REQUIRE((c.records == records));
@@ -270,7 +271,8 @@ BOOST_AUTO_TEST_CASE(of_every_kind_and_size_come_back)
     for (std::size_t kind = 0; kind < kinds; ++kind)
         for (const auto sizes : {wire_values::sizes::any, least, most})
             for (unsigned seed = 1; seed <= 50; ++seed) {
-                const wire::record r = wire_values{seed, sizes}.record(kind);
+                wire_values values{seed, sizes};
+                const wire::record r = values.record(kind);
                 BOOST_REQUIRE(r.index() == kind);
                 wire::bytes frame = framed({});
                 wire::append(frame, r);
@@ -342,12 +344,15 @@ BOOST_AUTO_TEST_CASE(with_any_byte_changed_are_harmless)
 BOOST_AUTO_TEST_CASE(of_another_version_are_refused_and_flags_that_are_not_known_are_passed_over)
 {
     wire::bytes frame = framed({});
-    frame[6] = std::byte{0xfe};
+    frame[6] = std::byte{0xfc};
     frame[7] = std::byte{0xff};
     BOOST_TEST(whole(frame));
     BOOST_TEST(!wire::frame_reader{frame}.header().answer_please);
-    frame[6] = std::byte{0xff};
+    BOOST_TEST(!wire::frame_reader{frame}.header().takes_puts);
+    frame[6] = std::byte{0xfd};
     BOOST_TEST(wire::frame_reader{frame}.header().answer_please);
+    frame[6] = std::byte{0xfe};
+    BOOST_TEST(wire::frame_reader{frame}.header().takes_puts);
     frame[4] = std::byte{2};
     BOOST_TEST(!read(frame).valid);
 }
@@ -407,6 +412,16 @@ BOOST_AUTO_TEST_CASE(out_of_bounds_are_malformed)
     BOOST_TEST(!change(published("p").all(grants(9, 9))));
     BOOST_TEST(!change(published("p").u8(2).name("f").u16(0).name("f").u16(0)));
 
+    const auto put = [](std::size_t what, std::size_t key, std::size_t payload) {
+        const raw lengths = raw{}.zeros(16).u16(what).zeros(what).u16(key).zeros(key).u16(payload).zeros(payload);
+        return whole(framed(raw{}.record(12, lengths)));
+    };
+    BOOST_TEST(put(0, 0, 0));
+    BOOST_TEST(put(3000, wire::most_key, wire::most_payload));
+    BOOST_TEST(!put(0, wire::most_key + 1, 0));
+    BOOST_TEST(!put(0, 0, wire::most_payload + 1));
+    BOOST_TEST(!whole(framed(raw{}.record(12, raw{}.zeros(16).u16(5).zeros(8)))));
+
     BOOST_TEST(!whole(framed(raw{}.record(6, raw{}.name("").zeros(16)))));
     BOOST_TEST(!whole(framed(raw{}.record(8, raw{}.name("").zeros(16)))));
     BOOST_TEST(!whole(framed(raw{}.zeros(3))));                  // padding is no record
@@ -417,7 +432,7 @@ BOOST_AUTO_TEST_CASE(out_of_bounds_are_malformed)
 BOOST_AUTO_TEST_CASE(are_written_as_ever)
 {
     wire::bytes frame;
-    wire::begin_frame(frame, {0x0102030405060708, 9, 10, 11, true});
+    wire::begin_frame(frame, {0x0102030405060708, 9, 10, 11, true, false});
     BOOST_TEST(hex(frame) ==
                "7779654601000100080706050403020109000000000000000a000000000000000b00000000000000");
     const auto written = [](const wire::record& r) {
