@@ -111,6 +111,7 @@ private:
     bool fair(const deal&, const part&, const error_code&) const;
     bool excused(const resident&, const resident&) const;
     bool arrived(const part&) const;
+    static bool may_be_late(const deal&, const error_code&);
     bool right(const part& p) const { return p.closed ? p.right : arrived(p); }
     void close(part&);
     static task<> hears(encounter&, deal&, deal::listener&, duration deadline);

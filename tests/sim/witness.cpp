@@ -57,6 +57,14 @@ bool encounter::fair(const deal& d, const part& p, const error_code& e) const
     return e == errc::short_transfer && scene_.any(fault_kind::shorten);
 }
 
+/// Whether it was one message to a peer that is lost: it may still be read there, bytes, word and all, until that side
+/// knows, too. By then its owner, who was told nothing, does not use the pages.
+bool encounter::may_be_late(const deal& d, const error_code& e)
+{
+    const bool little = d.parts.size() == 1 && d.parts.front().length <= 8_KiB;
+    return e == errc::peer_lost && little && !d.notify.empty() && d.parts.front().into && !d.parts.front().out_of;
+}
+
 /// Its owner uses it again.
 void encounter::close(part& p)
 {
@@ -96,7 +104,8 @@ void encounter::judge_telling(const deal& d, const error_code& e, std::size_t n)
 {
     std::uint64_t total = 0;
     for (const part& p : d.parts) total += p.length;
-    const bool word_only = e == errc::peer_lost && n == total; // all came, and one of those to be told is lost
+    // All came, and one of those to be told is lost; or nobody here knows what came.
+    const bool word_only = e == errc::peer_lost && (n == total || may_be_late(d, e));
     for (const deal::listener& l : d.tells) {
         if (!l.who->here() || l.deaf) {
             expect(!l.deaf || e, "a success of what somebody thought lost");
@@ -125,7 +134,7 @@ void encounter::ended(deal& d, error_code e, std::size_t n)
           : e == asio::error::operation_aborted ? verdict_.cancelled
           : e == errc::deadline_missed ? verdict_.missed : verdict_.failed);
     for (part& p : d.parts) {
-        close(p);
+        if (!may_be_late(d, e)) close(p);
         --p.with->in_flight;
     }
 }
