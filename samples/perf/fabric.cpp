@@ -27,20 +27,29 @@ using namespace wye::literals;
 
 namespace {
 
+enum class kind : std::uint8_t {
+    write,
+    batch,        ///< all of the window as one transfer
+    write_notify, ///< each tells the peer, which counts them
+};
+
 struct writes {
     std::size_t bytes;
     unsigned window;
-    bool batch = false; ///< all of the window as one transfer
+    perf::kind kind = perf::kind::write;
 };
 
-constexpr writes cases[] = {{4_KiB, 1}, {4_KiB, 16}, {64_KiB, 16}, {1_MiB, 16}, {16_MiB, 4}, {64_KiB, 1000, true}};
-constexpr std::size_t area_bytes = 64_MiB;
+constexpr writes cases[] = {{4_KiB, 1},   {4_KiB, 16},  {4_KiB, 1, kind::write_notify}, {4_KiB, 16, kind::write_notify},
+                            {64_KiB, 16}, {1_MiB, 16},  {16_MiB, 4},                    {64_KiB, 1000, kind::batch}};
+constexpr std::size_t area_bytes = 64_MiB, payload_bytes = 64;
+constexpr std::size_t at_once = 64; ///< notifications that are counted by one wait
 
 std::string name_of(const writes& w)
 {
+    constexpr const char* names[] = {"write/", "batch/", "write_notify/"};
     const bool large = w.bytes >= 1_MiB;
     const std::string size = std::to_string(w.bytes / (large ? 1_MiB : 1_KiB)) + (large ? "MiB" : "KiB");
-    return std::string{"fabric/"} + (w.batch ? "batch/" : "write/") + size + "/w" + std::to_string(w.window);
+    return std::string{"fabric/"} + names[static_cast<std::size_t>(w.kind)] + size + "/w" + std::to_string(w.window);
 }
 
 wye::libfabric_options one_rail()
@@ -70,15 +79,21 @@ public:
     double megabytes_per_second_ours(const writes& w, std::size_t operations)
     {
         left_ = operations;
+        options_ = {};
+        if (w.kind == kind::write_notify) {
+            options_.notify = "page";
+            options_.payload = payload_;
+            spawn(counted(operations));
+        }
         const auto begin = clock::now();
-        if (w.batch) spawn(batches(w));
+        if (w.kind == kind::batch) spawn(batches(w));
         else for (unsigned slot = 0; slot < w.window; ++slot) spawn(work(w, slot));
         rt_.run();
         return rate(w, operations, seconds_since(begin));
     }
     double megabytes_per_second_raw(const writes& w, std::size_t operations)
     {
-        return rate(w, operations, raw_.write(w.bytes, std::min(w.window, 64u), operations));
+        return rate(w, operations, raw_.write(w.bytes, std::min(w.window, 64u), operations, true));
     }
 
 private:
@@ -100,7 +115,15 @@ private:
     {
         for (; left_ != 0;) {
             --left_;
-            co_await wye::copy(from_.block(slot, w.bytes), kv_.block(slot, w.bytes));
+            co_await wye::copy(from_.block(slot, w.bytes), kv_.block(slot, w.bytes), options_);
+        }
+    }
+    wye::task<> counted(std::size_t operations)
+    {
+        for (std::size_t n = 0; operations != 0; operations -= n) {
+            n = std::min(operations, at_once);
+            const wye::wanted some{.key = "page", .count = static_cast<std::uint32_t>(n)};
+            co_await there_.notified(some);
         }
     }
     wye::task<> batches(writes w)
@@ -122,6 +145,8 @@ private:
     wye::peer to_;
     wye::slice kv_;
     std::size_t left_ = 0;
+    wye::copy_options options_;
+    std::vector<std::byte> payload_ = std::vector<std::byte>(payload_bytes, std::byte{7});
 };
 
 /// Pages from a prepared list to a peer over rails that do nothing.
@@ -196,7 +221,7 @@ void measure_prepared(const settings& s, report& r)
         const auto ours = [&] { return b.nanoseconds(batches_at_once); };
         const auto plain = [&] {
             constexpr std::size_t n = batches_at_once * pages_bench::pages;
-            return raw.write(4_KiB, 64, n) * 1e9 / static_cast<double>(n);
+            return raw.write(4_KiB, 64, n, false) * 1e9 / static_cast<double>(n);
         };
         const paired p = alternate(s.seconds, 5, ours, plain);
         one.ours = p.ours;

@@ -99,15 +99,16 @@ struct raw_fabric::parts {
     {
     }
 
-    bool post(std::size_t at, std::size_t bytes, fi_context2& c)
+    bool post(std::size_t at, std::size_t bytes, fi_context2& c, bool told)
     {
         const iovec here{from.memory.data() + at, bytes};
         void* desc = ::fi_mr_desc(from.mr);
         const bool absolute = to.info->domain_attr->mr_mode & FI_MR_VIRT_ADDR;
         const std::uint64_t base = absolute ? reinterpret_cast<std::uintptr_t>(to.memory.data()) : 0;
         const fi_rma_iov target{base + at, bytes, ::fi_mr_key(to.mr)};
-        const fi_msg_rma m{&here, &desc, 1, there, &target, 1, &c, 0};
-        const ssize_t result = ::fi_writemsg(from.endpoint, &m, FI_DELIVERY_COMPLETE | FI_COMPLETION);
+        const fi_msg_rma m{&here, &desc, 1, there, &target, 1, &c, at};
+        const std::uint64_t immediate = told ? FI_REMOTE_CQ_DATA : 0;
+        const ssize_t result = ::fi_writemsg(from.endpoint, &m, FI_DELIVERY_COMPLETE | FI_COMPLETION | immediate);
         if (result == -FI_EAGAIN) return false;
         must(static_cast<int>(result), "fi_writemsg");
         return true;
@@ -123,16 +124,16 @@ raw_fabric::raw_fabric(std::size_t bytes, const char* provider, const char* at)
 }
 raw_fabric::~raw_fabric() = default;
 
-double raw_fabric::write(std::size_t bytes, unsigned window, std::size_t operations)
+double raw_fabric::write(std::size_t bytes, unsigned window, std::size_t operations, bool told)
 {
     std::vector<fi_context2> contexts(window);
     std::vector<unsigned> free;
     for (unsigned i = 0; i < window; ++i) free.push_back(i);
     fi_cq_msg_entry done[16];
     const auto begin = clock::now();
-    for (std::size_t posted = 0, over = 0; over < operations;) {
+    for (std::size_t posted = 0, over = 0, heard = 0; over < operations || (told && heard < operations);) {
         while (posted < operations && !free.empty()) {
-            if (!parts_->post(free.back() * bytes, bytes, contexts[free.back()])) break;
+            if (!parts_->post(free.back() * bytes, bytes, contexts[free.back()], told)) break;
             free.pop_back();
             ++posted;
         }
@@ -141,7 +142,8 @@ double raw_fabric::write(std::size_t bytes, unsigned window, std::size_t operati
         for (ssize_t i = 0; i < n; ++i)
             free.push_back(static_cast<unsigned>(static_cast<fi_context2*>(done[i].op_context) - contexts.data()));
         if (n > 0) over += static_cast<std::size_t>(n);
-        ::fi_cq_read(parts_->to.queue, done, 16); // which is what moves its end
+        const ssize_t there = ::fi_cq_read(parts_->to.queue, done, 16); // which is what moves its end
+        if (there > 0) heard += static_cast<std::size_t>(there);
     }
     return seconds_since(begin);
 }

@@ -13,8 +13,9 @@ public:
     raw_fabric(std::size_t bytes, const char* provider, const char* at);
     ~raw_fabric();
 
-    /// Writes so often, each until it is delivered (FI_DELIVERY_COMPLETE), with `window` under way. Returns seconds.
-    double write(std::size_t bytes, unsigned window, std::size_t operations);
+    /// Writes so often, each until it is delivered (FI_DELIVERY_COMPLETE), with `window` under way. `told`: the other end
+    /// hears of each by immediate data. Returns seconds.
+    double write(std::size_t bytes, unsigned window, std::size_t operations, bool told);
 
 private:
     struct parts;

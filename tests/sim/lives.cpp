@@ -56,6 +56,7 @@ void encounter::orphan(resident& r)
         if (d.by != &r || d.ends || d.orphaned || d.parts.empty()) continue;
         d.orphaned = true;
         --live_;
+        if (may_be_late(d, errc::peer_lost)) continue;
         for (part& p : d.parts) close(p);
     }
 }

@@ -57,7 +57,7 @@ bool encounter::fair(const deal& d, const part& p, const error_code& e) const
     return e == errc::short_transfer && scene_.any(fault_kind::shorten);
 }
 
-/// Whether it was one message to a peer that is lost: it may still be read there, bytes, word and all, until that side
+/// Whether it was one message, of which nobody says what became of it: it may still be read there, bytes, word and all, until that side
 /// knows, too. By then its owner, who was told nothing, does not use the pages.
 bool encounter::may_be_late(const deal& d, const error_code& e)
 {
