@@ -83,6 +83,7 @@ public:
 
     // source
     std::size_t poll(turn) noexcept override;
+    void handed_over() noexcept override { peers_.send_all(); }
     bool in_flight() const noexcept override { return active_ != 0 || peers_.listening() || busy_drivers(); }
     std::size_t outstanding() const noexcept override;
     bool descriptors(std::vector<int>&) const noexcept override;

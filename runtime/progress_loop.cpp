@@ -179,9 +179,13 @@ std::size_t progress_loop::pass(turn t)
     std::size_t n = 0;
     bounded_ = t.bounded();
     if (inbox_.load(std::memory_order_relaxed)) n += take_inbox();
-    n += run_ready(t);
-    for (std::size_t i = 0; i < sources_.size(); ++i)
-        if (sources_[i]->in_flight()) n += sources_[i]->poll(t);
+    for (std::size_t i = 0; i < std::max<std::size_t>(1, sources_.size()); ++i) {
+        if (const std::size_t ran = run_ready(t)) { // of what one agent has finished, say
+            n += ran;
+            for (source* s : sources_) s->handed_over();
+        }
+        if (i < sources_.size() && sources_[i]->in_flight()) n += sources_[i]->poll(t);
+    }
     if (!timers_.empty()) n += fire_timers();
     ++passes_;
     if (!guest_ && (passes_ & ((n ? io_cadence_busy : io_cadence_idle) - 1)) == 0) n += io().poll();

@@ -29,6 +29,8 @@ public:
     virtual ~source() = default;
     /// Does what can be done now; returns how much that was.
     virtual std::size_t poll(turn) noexcept = 0;
+    /// Handlers have run, which may have given it something: what others wait for goes now.
+    virtual void handed_over() noexcept {}
     /// Whether polling may still find something.
     virtual bool in_flight() const noexcept = 0;
     /// Pieces that drivers have.

@@ -166,6 +166,13 @@ std::size_t peers::flush(link& l)
     return n;
 }
 
+std::size_t peers::send_all()
+{
+    std::size_t n = 0;
+    for (link* l : std::exchange(dirty_, {})) n += flush(*l);
+    return n;
+}
+
 std::size_t peers::poll()
 {
     std::size_t n = 0;
@@ -174,7 +181,7 @@ std::size_t peers::poll()
         if (!draining_[i]->drains.empty()) ++i;
         else draining_.erase(draining_.begin() + static_cast<std::ptrdiff_t>(i));
     }
-    for (link* l : std::exchange(dirty_, {})) n += flush(*l);
+    n += send_all();
     if (!ending_.empty()) n += free_ended();
     if (!ticking_ && !links_.empty() && (engine_.active() || engine_.notes().waits_for_any())) begin_ticking();
     return n;
@@ -440,7 +447,7 @@ void peers::look() noexcept
 /// What is being said is heard, or not.
 void peers::hush() noexcept
 {
-    for (link* l : std::exchange(dirty_, {})) flush(*l);
+    send_all();
     for (auto& [token, l] : links_) l->talk.give_up();
 }
 

@@ -41,6 +41,8 @@ public:
     bool listening() const noexcept { return listening_; }
     /// Says what there is to say, and looks after those who leave. After the fabrics were polled.
     std::size_t poll();
+    /// All that was said until now.
+    std::size_t send_all();
     /// A message came (peers.cpp).
     void take(fabric&, wire::view);
     /// The agent goes: everybody is told, nobody is waited for. Fabrics are still polled while `severing`.
