@@ -157,8 +157,8 @@ std::size_t peers::flush(link& l)
         ++n;
     }
     if (l.owes_answer) {
-        wire::bytes bare;
-        wire::begin_frame(bare, l.talk.header(l.their_token, 0, false));
+        std::array<std::byte, wire::frame_header_bytes> bare;
+        wire::refresh_frame(bare, l.talk.header(l.their_token, 0, false));
         l.owes_answer = !l.by->send(l.number, l.said++, bare); // who asked asks again, by other rails
         ++n;
     }

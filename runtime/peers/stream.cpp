@@ -29,6 +29,10 @@ void stream::push(const wire::record& r, told t)
     if (!fits) {
         frame& made = frames_.emplace_back();
         made.number = ++last_;
+        if (!spare_.empty()) {
+            made.bytes = std::move(spare_.back());
+            spare_.pop_back();
+        }
         made.bytes.reserve(wire::frame_header_bytes + wire::size_of(r));
         wire::begin_frame(made.bytes, header(0, made.number, false));
     }
@@ -89,7 +93,10 @@ void stream::heard(const wire::frame_header& h, std::uint64_t now)
         const std::uint64_t beyond = f.number - h.heard - 2; // wraps, for what is not beyond
         if (f.number <= h.heard || (f.number >= h.heard + 2 && beyond < span && (h.further >> beyond & 1))) close(f, now);
     }
-    while (!frames_.empty() && frames_.front().over) frames_.pop_front();
+    while (!frames_.empty() && frames_.front().over) {
+        if (spare_.size() < most_spare) spare_.push_back(std::move(frames_.front().bytes));
+        frames_.pop_front();
+    }
 }
 
 void stream::give_up()

@@ -71,7 +71,10 @@ private:
     std::uint64_t patience(std::uint32_t attempts) const noexcept;
     void close(frame&, std::uint64_t now);
 
+    static constexpr std::size_t most_spare = 16;
+
     std::deque<frame> frames_;      // by number: under way, then waiting
+    std::vector<wire::bytes> spare_; // of frames that are over, to be filled again
     std::uint64_t last_ = 0;        // number
     std::uint64_t all_ = 0, some_ = 0; // that came: all up to, and bits beyond
     std::vector<std::uint64_t> withheld_; // in order; seldom any
