@@ -32,8 +32,10 @@ struct copy_options {
     /// Between memory tiers it has nothing to compare with and does nothing.
     bool verify = false;
     /// Delivers a notification with exactly this key (1 KiB at most) after the last byte: at the peer that the bytes go to
-    /// or come from, and only here if no peer has part in it. The copy ends when the peer has the notification. See
-    /// `agent::notified`.
+    /// or come from, and only here if no peer has part in it. The copy ends when the peer has the notification. Up to
+    /// 8 KiB of DRAM for a peer's DRAM, key and payload counted in, go with it in one message if there is no deadline:
+    /// cancelled then it ends all the same as the peer says, and after `errc::peer_lost` both may arrive yet, or neither.
+    /// See `agent::notified`.
     std::string_view notify{};
     /// Goes with it; 4 KiB at most.
     std::span<const std::byte> payload{};
