@@ -259,13 +259,15 @@ void engine::begin(operation& op) noexcept
     ++begun_;
     operations_.push_back(op);
     op.left = op.count;
-    if (op.notify) address(op);
     check_all(op);
     if (op.error && !op.status) { // nothing has moved, and nothing will
         op.stopping = true;
         op.left = 0;
     }
-    if (op.left == 0) return finish(op);
+    if (op.left == 0) {
+        if (op.notify) address(op);
+        return finish(op);
+    }
     for (std::uint32_t i = 0; !op.alike && i < op.count; ++i) forget_sums(op.extents[i]);
 
     const extent* first = op.extents;
@@ -280,7 +282,10 @@ void engine::begin(operation& op) noexcept
     if (op.count > 1 || sampled(begun_, first->length)) op.began = loop_.stamp();
     if (op.when != steady::time_point{}) loop_.timers().add(op);
     hold(op);
-    if (op.notify && put(op)) return;
+    if (op.notify) {
+        if (put(op)) return;
+        address(op);
+    }
     line_up(op);
     loop_.nudge();
 }

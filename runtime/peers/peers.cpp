@@ -169,7 +169,9 @@ std::size_t peers::flush(link& l)
 std::size_t peers::send_all()
 {
     std::size_t n = 0;
-    for (link* l : std::exchange(dirty_, {})) n += flush(*l);
+    std::swap(dirty_, sending_);
+    for (link* l : sending_) n += flush(*l);
+    sending_.clear();
     return n;
 }
 

@@ -183,7 +183,7 @@ private:
     bool listening_ = false;
     wire::incarnation life_;
     std::unordered_map<std::uint64_t, std::unique_ptr<link>> links_; // by token
-    std::vector<link*> dirty_, draining_, ending_;
+    std::vector<link*> dirty_, sending_, draining_, ending_;
     std::map<std::string, published, std::less<>> published_;
     std::unordered_map<std::uint64_t, decltype(published_)::iterator> by_epoch_;
     std::vector<retired> retired_;

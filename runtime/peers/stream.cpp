@@ -22,21 +22,37 @@ std::uint64_t stream::patience(std::uint32_t attempts) const noexcept
     return std::min(static_cast<std::uint64_t>(base) << std::min(attempts, 8u), most_patience_ns);
 }
 
+/// In the order of their numbers; until `f` says that it is enough.
+template <class Frames, class Do>
+void stream::each_under_way(Frames& frames, Do f)
+{
+    std::size_t n = 0;
+    for (auto& x : frames)
+        if (n++ == window || !f(x)) break;
+}
+
+/// Its memory is that of one that is over, if there is any.
+stream::frame& stream::next_frame()
+{
+    if (spare_.empty()) spare_.emplace_back();
+    frames_.splice(frames_.end(), spare_, spare_.begin());
+    frame& f = frames_.back();
+    f.number = ++last_;
+    f.due = f.sent = 0;
+    f.attempts = 0;
+    f.records = 0;
+    f.over = false;
+    f.tell.clear();
+    wire::begin_frame(f.bytes, header(0, f.number, false));
+    return f;
+}
+
 void stream::push(const wire::record& r, told t)
 {
     const bool fits = !frames_.empty() && frames_.back().attempts == 0 &&
                       frames_.back().bytes.size() + wire::size_of(r) <= wire::most_frame;
-    if (!fits) {
-        frame& made = frames_.emplace_back();
-        made.number = ++last_;
-        if (!spare_.empty()) {
-            made.bytes = std::move(spare_.back());
-            spare_.pop_back();
-        }
-        made.bytes.reserve(wire::frame_header_bytes + wire::size_of(r));
-        wire::begin_frame(made.bytes, header(0, made.number, false));
-    }
-    frame& f = frames_.back();
+    frame& f = fits ? frames_.back() : next_frame();
+    f.bytes.reserve(f.bytes.size() + wire::size_of(r));
     wire::append(f.bytes, r);
     if (t) f.tell.emplace_back(f.records, std::move(t));
     ++f.records;
@@ -44,14 +60,13 @@ void stream::push(const wire::record& r, told t)
 
 stream::frame* stream::next_due(std::uint64_t now, std::uint64_t token)
 {
-    const std::size_t most = std::min(frames_.size(), window);
-    for (std::size_t i = 0; i < most; ++i) {
-        frame& f = frames_[i];
-        if (f.over || f.due > now) continue;
-        wire::refresh_frame(f.bytes, header(token, f.number, true));
-        return &f;
-    }
-    return nullptr;
+    frame* due = nullptr;
+    each_under_way(frames_, [&](frame& f) {
+        if (!f.over && f.due <= now) due = &f;
+        return !due;
+    });
+    if (due) wire::refresh_frame(due->bytes, header(token, due->number, true));
+    return due;
 }
 
 void stream::sent(frame& f, std::uint64_t now) noexcept
@@ -65,13 +80,11 @@ void stream::not_now(frame& f, std::uint64_t now) noexcept { f.due = now + put_o
 std::uint64_t stream::due() const noexcept
 {
     std::uint64_t first = 0;
-    const std::size_t most = std::min(frames_.size(), window);
-    for (std::size_t i = 0; i < most; ++i) {
-        const frame& f = frames_[i];
-        if (f.over) continue;
+    each_under_way(frames_, [&](const frame& f) {
         const std::uint64_t at = std::max<std::uint64_t>(f.due, 1);
-        first = first ? std::min(first, at) : at;
-    }
+        if (!f.over) first = first ? std::min(first, at) : at;
+        return true;
+    });
     return first;
 }
 
@@ -83,19 +96,20 @@ void stream::close(frame& f, std::uint64_t now)
         const auto took = static_cast<double>(now - f.sent);
         round_trip_ = round_trip_ > 0 ? 0.875 * round_trip_ + 0.125 * took : took;
     }
-    for (const auto& [record, t] : std::exchange(f.tell, {})) t(errc{});
+    for (const auto& [record, t] : f.tell) t(errc{}); // which may say more, but nothing in this frame
+    f.tell.clear();
 }
 
 void stream::heard(const wire::frame_header& h, std::uint64_t now)
 {
-    for (std::size_t i = 0; i < std::min(frames_.size(), window); ++i) {
-        frame& f = frames_[i];
+    each_under_way(frames_, [&](frame& f) {
         const std::uint64_t beyond = f.number - h.heard - 2; // wraps, for what is not beyond
         if (f.number <= h.heard || (f.number >= h.heard + 2 && beyond < span && (h.further >> beyond & 1))) close(f, now);
-    }
+        return true;
+    });
     while (!frames_.empty() && frames_.front().over) {
-        if (spare_.size() < most_spare) spare_.push_back(std::move(frames_.front().bytes));
-        frames_.pop_front();
+        if (spare_.size() < most_spare) spare_.splice(spare_.end(), frames_, frames_.begin());
+        else frames_.pop_front();
     }
 }
 

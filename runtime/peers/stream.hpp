@@ -3,8 +3,8 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <utility>
 #include <vector>
 
@@ -67,14 +67,17 @@ public:
     wire::frame_header header(std::uint64_t token, std::uint64_t number, bool answer_please) const noexcept;
 
 private:
+    frame& next_frame();
+    template <class Frames, class Do>
+    static void each_under_way(Frames&, Do);
     bool came(std::uint64_t number) const noexcept;
     std::uint64_t patience(std::uint32_t attempts) const noexcept;
     void close(frame&, std::uint64_t now);
 
     static constexpr std::size_t most_spare = 16;
 
-    std::deque<frame> frames_;      // by number: under way, then waiting
-    std::vector<wire::bytes> spare_; // of frames that are over, to be filled again
+    std::list<frame> frames_;       // by number: under way, then waiting
+    std::list<frame> spare_;        // that are over, and filled again
     std::uint64_t last_ = 0;        // number
     std::uint64_t all_ = 0, some_ = 0; // that came: all up to, and bits beyond
     std::vector<std::uint64_t> withheld_; // in order; seldom any
