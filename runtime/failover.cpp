@@ -236,6 +236,7 @@ void engine::opened(lane& l, const error_code& e) noexcept
         return look_by(d, l.since);
     }
     l.opened = d.now;
+    d.presume(l);
     trust(l);
     look_by(d, d.now); // what was stranded is not
 }

@@ -88,6 +88,15 @@ double port::horizon(std::uint64_t rails, double more) const noexcept
     return more / rate + latency;
 }
 
+void port::presume(const lane& l) noexcept
+{
+    if (l.paced.known) return;
+    double best = ns_per_byte(l.limits);
+    for (const lane& other : lanes)
+        if (other.paced.known) best = std::min(best, forecasts[other.rail].ns_per_byte);
+    learn(l.rail, best);
+}
+
 void port::drift(std::uint64_t at) noexcept
 {
     if (at - drifted < drift_every) return;

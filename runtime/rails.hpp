@@ -177,6 +177,9 @@ struct port : timer {
     }
     /// What a byte costs on it was learned.
     void learn(std::uint32_t rail, double ns_per_byte) noexcept;
+    /// One that was never measured may be as fast as the best of the others. If its driver promises less, it would be
+    /// tried only when those are busy.
+    void presume(const lane&) noexcept;
     /// Rates that were learned long ago may be wrong: without being tried again a rail would stay slow.
     void drift(std::uint64_t now) noexcept;
 

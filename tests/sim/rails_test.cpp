@@ -270,6 +270,30 @@ BOOST_AUTO_TEST_CASE(a_healed_rail_comes_back)
     BOOST_TEST(w.a.carried(1) - before > area_bytes / 3);
 }
 
+// So is one that was lost before its rate was known, and whose driver promises less than the others were seen to have.
+BOOST_AUTO_TEST_CASE(a_healed_rail_that_was_never_measured_is_used_again)
+{
+    world w{1, 2, 2};
+    for (const sim::host& h : {w.a, w.b})
+        for (std::uint32_t r = 0; r < 2; ++r) h.set_rail(r, sim::rail_state::up, 8);
+    w.a.set_rail(1, sim::rail_state::broken, 8);
+    ending first;
+    copy(w.local, w.remote, first.token());
+    took(w, first);
+    BOOST_TEST(!first.error);
+    w.a.set_rail(1, sim::rail_state::up, 8);
+    const duration later = w.it.now() + 50ms;
+    w.it.at(later, [] {});
+    w.it.run_until([&] { return w.it.now() >= later; });
+    const std::uint64_t before = w.a.carried(1);
+    for (std::size_t i = 0; i < 4; ++i) { // one at a time, which keeps no rail busy
+        ending e;
+        copy(w.local.at(i * 64_KiB, 64_KiB), w.remote.at(i * 64_KiB, 64_KiB), e.token());
+        took(w, e);
+    }
+    BOOST_TEST(w.a.carried(1) - before >= 64_KiB);
+}
+
 // Without any rail left, the error names that, and comes in time.
 BOOST_AUTO_TEST_CASE(without_rails_a_copy_ends_in_time)
 {
