@@ -438,6 +438,7 @@ void peers::look() noexcept
     }
     end_overdue(t);
     for (const retired& r : retired_) at(r.limit);
+    at(give_keys(t));
     if (ticks_now) {
         ticking_ = expected;
         next_tick_ = t + ns(options_.lost_after) / ticks;

@@ -80,6 +80,7 @@ private:
         std::uint64_t epoch = 1, edition = 1;
         fabric_keys keys;
         std::vector<wire::incarnation> barred; ///< by `revoke`
+        std::uint64_t keyless_until = 0;       ///< when fabrics without a key are asked for one; 0 when all have theirs
     };
     /// Keys that end when nobody has anything under way by them.
     struct retired {
@@ -166,6 +167,8 @@ private:
     void drained(link&, const wire::drained&);
     void leaves(link&, bool lost);
     void close_way(link&, const std::string& name, published&, std::function<void()> closed);
+    void change_key(fabric&, const std::string& name, published&, std::uint64_t but, std::function<void()> over);
+    std::uint64_t give_keys(std::uint64_t now); ///< when it is next due; 0 for never
     void each_retired(const std::function<bool(retired&)>& over);
     wire::publication describe(const std::string& name, const published&, const fabric* by) const;
     void tell_holders(const std::string& name, retired&, const link* but);

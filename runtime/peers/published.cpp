@@ -9,6 +9,12 @@
 
 namespace wye::detail {
 
+namespace {
+
+constexpr std::uint64_t next_key_ns = 1'000'000'000; // before a fabric that had none is asked for one again
+
+} // namespace
+
 task<fabric_keys> peers::grant(segment& s, wye::access a)
 {
     using granted = std::pair<error_code, fabric::key>;
@@ -238,8 +244,13 @@ void peers::close_way(link& l, const std::string& name, published& p, std::funct
         }
         over();
     };
-    fabric* const by = l.by;
-    by->grant(*p.what, p.access, [this, by, name, epoch = p.epoch, token = l.token, closed](error_code e, fabric::key key) {
+    change_key(*l.by, name, p, l.token, closed);
+}
+
+/// Everybody but this link is told of it, and it is over when the old key has ended.
+void peers::change_key(fabric& f, const std::string& name, published& p, std::uint64_t but, std::function<void()> over)
+{
+    const auto granted = [this, by = &f, name, epoch = p.epoch, but, closed = std::move(over)](error_code e, fabric::key key) {
         const auto it = published_.find(name);
         if (it == published_.end() || it->second.epoch != epoch) { // what it held is on its way out anyway
             if (!e) by->withdraw(key.id);
@@ -253,12 +264,33 @@ void peers::close_way(link& l, const std::string& name, published& p, std::funct
             return;
         }
         published& now = it->second;
-        retired old{name, epoch, ++now.edition, epoch, now.what, now.access, {{by, now.keys[by].id}}, {}, 0, closed};
-        if (e) now.keys.erase(by); // safe rather than there
-        else now.keys[by] = std::move(key);
-        tell_holders(name, old, find(token));
+        retired old{name, epoch, ++now.edition, epoch, now.what, now.access, {}, {}, 0, closed};
+        if (auto had = now.keys.extract(by)) old.keys.emplace_back(by, had.mapped().id);
+        if (!e) {
+            now.keys[by] = std::move(key);
+        } else { // safe rather than there
+            now.keyless_until = this->now() + next_key_ns;
+            wake_at(now.keyless_until);
+        }
+        tell_holders(name, old, find(but));
         retire(std::move(old));
-    });
+    };
+    f.grant(*p.what, p.access, granted);
+}
+
+/// What could not be given new keys when it had to is given some as soon as there are any.
+std::uint64_t peers::give_keys(std::uint64_t t)
+{
+    std::uint64_t next = 0;
+    for (auto& [name, p] : published_) {
+        if (p.keyless_until != 0 && p.keyless_until <= t) {
+            p.keyless_until = 0;
+            for (fabric* const f : fabrics_)
+                if (!p.keys.contains(f)) change_key(*f, name, p, 0, [] {});
+        }
+        if (p.keyless_until) next = next ? std::min(next, p.keyless_until) : p.keyless_until;
+    }
+    return next;
 }
 
 void peers::gone(segment& s) noexcept

@@ -208,3 +208,25 @@ BOOST_AUTO_TEST_CASE(keys_that_change_twice_wait_for_what_is_under_way)
     BOOST_TEST(!ended, ended.message());
     BOOST_TEST(w.landed == w.sent);
 }
+
+// Keys that have to change when none are to be had end all the same. Whoever still may gets new ones as soon as there are any.
+BOOST_AUTO_TEST_CASE(a_name_without_keys_comes_back)
+{
+    peer of_x;
+    world w;
+    w.it.run(w.open());
+    agent& x = w.it.spawn("x", w.a, knowing("the secret"));
+    w.it.run([](world& v, agent& other, peer& mine) -> task<> { mine = co_await other.connect(v.decode.metadata()); }(w, x, of_x));
+    w.it.crash(x);
+    w.it.inject({.what = sim::fault_kind::registration, .until = w.it.now() + 10s, .device = "nic"});
+    w.it.run([](world& v) -> task<> {
+        const slice old = v.to.published("kv");
+        co_await v.decode.revoke("kv", "x"); // who does not answer
+        const auto [e, n] = co_await copy(v.from, old, asio::as_tuple(asio::deferred));
+        BOOST_TEST(e == errc::withdrawn);
+        BOOST_CHECK_THROW(v.to.published("kv"), system_error);
+        co_await v.it.runtime().sleep(12s);
+        co_await copy(v.from, v.to.published("kv"));
+        BOOST_TEST(v.landed == v.sent);
+    }(w));
+}
