@@ -79,9 +79,11 @@ private:
     {
         int said[2];
         if (::pipe2(said, O_CLOEXEC) != 0) refuse("no pipe", errno);
+        const ::pid_t parent = ::getpid();
         keeper_ = ::fork();
         if (keeper_ == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (::getppid() != parent) ::_exit(1); // it is gone already
             const int error = ::unshare(CLONE_NEWNET) == 0 ? 0 : errno;
             if (::write(said[1], &error, sizeof error) < 0 || error != 0) ::_exit(1);
             for (;;) ::pause();
@@ -116,8 +118,9 @@ private:
     void command(side s, const std::string& words) const
     {
         const std::string where = s == near ? "" : "nsenter --net=/proc/" + std::to_string(keeper_) + "/ns/net ";
-        if (std::system((where + words + " > /dev/null 2>&1").c_str()) != 0)
-            throw std::runtime_error{"this does not work here: " + words};
+        const int status = std::system((where + words + " > /dev/null 2>&1").c_str());
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGINT) ::raise(SIGINT); // system() kept it from us
+        if (status != 0) throw std::runtime_error{"this does not work here: " + words};
     }
     std::vector<std::string> all(std::string (*address)(std::size_t)) const
     {

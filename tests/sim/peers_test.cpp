@@ -194,17 +194,30 @@ BOOST_AUTO_TEST_CASE(an_agent_may_go_at_any_time)
     }
 }
 
+// The driver's number for a peer is free again, on either side, once neither holds the other.
 BOOST_AUTO_TEST_CASE(links_end_when_nobody_holds_them)
 {
     world w;
     w.run([](world& v) -> task<> {
+        const std::uint32_t number = v.to.published("kv").of->peer;
         for (int i = 0; i < 20; ++i) {
             peer p = co_await v.decode.connect(v.prefill.metadata());
             BOOST_TEST(p.alive());
         }
+        lab::bytes more(64_KiB);
+        agent& other = v.it.spawn("other", v.b, knowing("the secret"));
+        region extra = co_await other.register_memory(dram(more));
+        co_await other.publish("extra", extra);
+        {
+            const peer beside = co_await v.prefill.connect(other.metadata());
+            BOOST_TEST(beside.published("extra").of->peer != number);
+        }
         v.to.reset();
         co_await v.it.runtime().sleep(5s);
-        BOOST_TEST(v.it.events() != 0u);
+        for (agent* const a : {&v.prefill, &v.decode}) {
+            const peer again = co_await a->connect(other.metadata());
+            BOOST_TEST(again.published("extra").of->peer == number);
+        }
     });
 }
 
