@@ -141,6 +141,7 @@ void engine::poll_or_pass() noexcept
 std::size_t engine::poll(turn t) noexcept
 {
     std::size_t n = summing_.empty() ? 0 : sum(t);
+    if (!waiting_.empty()) n += go_on_in_order();
     const std::size_t ports = ports_.size();
     // Whoever comes first may use up the turn, so they take it in turns to be that.
     if (++first_port_ >= ports) first_port_ = 0;
@@ -186,7 +187,7 @@ bool engine::descriptors(std::vector<int>& out) const noexcept
         if (fd < 0 || (!busy && std::any_of(d->lanes.begin(), d->lanes.end(), put_off))) all = false;
         else out.push_back(fd);
     }
-    return all && summing_.empty();
+    return all && summing_.empty() && waiting_.empty();
 }
 
 bool engine::arm() noexcept

@@ -20,6 +20,9 @@ struct settings {
     std::string filter;                ///< only cases whose name contains it
     std::string directory = "/var/tmp";
     std::size_t file_mib = 512;
+    std::string vram = "standin";
+    std::string gather = "automatic";
+    unsigned gather_blocks = 0;
 };
 
 /// One line of the outcome. `ratio` is ours divided by raw whatever the unit: more is better where the unit
@@ -61,6 +64,7 @@ void run_runtime(const settings&, report&);
 void run_file(const settings&, report&);
 void run_fabric(const settings&, report&); ///< only where there is libfabric
 void run_rails(const settings&, report&);  ///< likewise; moves this process to a network of its own
+void run_cuda(const settings&, report&);   ///< likewise, of CUDA's headers; needs a GPU
 void run_pipeline(const settings&, report&);
 void run_sim(const settings&, report&);
 
