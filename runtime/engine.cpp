@@ -197,6 +197,11 @@ bool engine::arm() noexcept
     return true;
 }
 
+bool engine::due() const noexcept
+{
+    return std::any_of(ports_.begin(), ports_.end(), [](const auto& d) { return d->holds_any() && d->by->due(); });
+}
+
 void engine::idle(steady::time_point now) noexcept
 {
     for (auto& row : pairs_)

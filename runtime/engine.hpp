@@ -88,6 +88,7 @@ public:
     std::size_t outstanding() const noexcept override;
     bool descriptors(std::vector<int>&) const noexcept override;
     bool arm() noexcept override;
+    bool due() const noexcept override;
     void idle(std::chrono::steady_clock::time_point) noexcept override;
     void drain() noexcept override;
 

@@ -67,6 +67,8 @@ void measure(int argc, char** argv)
         .add("file-mib", s.file_mib, "size of each test file in MiB (512)")
         .add("vram", s.vram, "pipeline: gpu, or standin (standin)")
         .add("gather", s.gather, "cuda: how pages go: automatic, kernel, batch or copies (automatic)")
+        .add("gather-threads", s.gather_threads, "cuda: of each block; 0: as the driver has it (0)")
+        .add("gather-list-kib", s.gather_list_kib, "cuda: bytes of a launch; 0: as the driver has it (0)")
         .add("gather-blocks", s.gather_blocks, "cuda: blocks of the copy kernel; 0: as the driver has it (0)");
     const perf::suite& suite = find_suite(options.parse(argc, argv));
     if (!against.empty() && against != "raw") throw samples::bad_usage{"--against knows only raw"};

@@ -49,6 +49,8 @@ public:
     std::map<std::uintptr_t, std::uintptr_t> registered; ///< begin, end
     std::vector<CUcontext> contexts;         ///< current, as a stack
     CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+    std::deque<event> events;                ///< which a stream may come to after they were destroyed
+    bool works = false;                      ///< by itself, whenever it is asked how far it is
     unsigned pages_launched = 0;
     bool contexts_were_right = true;         ///< every call that needs a context had one, and the relaxed mode
 
@@ -135,6 +137,8 @@ inline CUresult fake_cuda::attribute(void* out, CUpointer_attribute what, CUdevi
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: *static_cast<int*>(out) = a->second.device; break;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR: *static_cast<CUdeviceptr*>(out) = a->first; break;
     case CU_POINTER_ATTRIBUTE_RANGE_SIZE: *static_cast<std::size_t*>(out) = a->second.bytes; break;
+    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR: *static_cast<CUdeviceptr*>(out) = a->first; break;
+    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE: *static_cast<std::size_t*>(out) = a->second.bytes; break;
     case CU_POINTER_ATTRIBUTE_BUFFER_ID: *static_cast<unsigned long long*>(out) = a->second.id; break;
     default: return CUDA_ERROR_INVALID_VALUE;
     }
@@ -153,9 +157,6 @@ inline CUresult fake_cuda::host_register(void* base, std::size_t bytes)
 
 inline cu::api fake_cuda::make()
 {
-    const auto of = [](CUstream s) -> stream& { return *reinterpret_cast<stream*>(s); };
-    (void)of;
-#define FAKE(name) ++self().calls[name]
     cu::api t;
     t.cuInit = [](unsigned) { return CUDA_SUCCESS; };
     t.cuDriverGetVersion = [](int* v) { return *v = 13000, CUDA_SUCCESS; };
@@ -169,7 +170,7 @@ inline cu::api fake_cuda::make()
         *c = reinterpret_cast<CUcontext>(static_cast<std::uintptr_t>(d) + 100);
         return r;
     };
-    t.cuDevicePrimaryCtxRelease = [](CUdevice) { return FAKE("release"), CUDA_SUCCESS; };
+    t.cuDevicePrimaryCtxRelease = [](CUdevice) { return CUDA_SUCCESS; };
     t.cuCtxPushCurrent = [](CUcontext c) { return self().contexts.push_back(c), CUDA_SUCCESS; };
     t.cuCtxPopCurrent = [](CUcontext* c) { return *c = self().contexts.back(), self().contexts.pop_back(), CUDA_SUCCESS; };
     t.cuCtxEnablePeerAccess = [](CUcontext, unsigned) { return self().enter("peer", true); };
@@ -188,6 +189,7 @@ inline cu::api fake_cuda::make()
     t.cuStreamQuery = [](CUstream s) {
         const CUresult r = self().enter("query", true);
         if (r != CUDA_SUCCESS) return r;
+        if (self().works) self().step();
         return reinterpret_cast<stream*>(s)->work.empty() ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
     };
     t.cuStreamSynchronize = [](CUstream s) {
@@ -219,8 +221,8 @@ inline cu::api fake_cuda::make()
         });
         return r;
     };
-    t.cuEventCreate = [](CUevent* e, unsigned) { return *e = reinterpret_cast<CUevent>(new event), self().enter("event", true); };
-    t.cuEventDestroy = [](CUevent e) { return delete reinterpret_cast<event*>(e), CUDA_SUCCESS; };
+    t.cuEventCreate = [](CUevent* e, unsigned) { return *e = reinterpret_cast<CUevent>(&self().events.emplace_back()), self().enter("event", true); };
+    t.cuEventDestroy = [](CUevent) { return CUDA_SUCCESS; };
     t.cuEventRecord = [](CUevent e, CUstream s) {
         const CUresult r = self().enter("record", true);
         reinterpret_cast<event*>(e)->recorded = true;
@@ -275,7 +277,6 @@ inline cu::api fake_cuda::make()
         });
         return r;
     };
-#undef FAKE
     return t;
 }
 

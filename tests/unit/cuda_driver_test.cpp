@@ -49,6 +49,9 @@ struct world {
         for (region* r : {&up, &down, &vram, &far}) r->reset();
         agent.reset();
         fake.lost = CUDA_SUCCESS;
+        fake.works = false;
+        fake.streams.clear();
+        fake.events.clear();
         fake.free(gpu);
         fake.free(other);
         BOOST_TEST(fake.quiet());
@@ -289,7 +292,7 @@ BOOST_AUTO_TEST_CASE(pages_are_pinned_once)
 BOOST_AUTO_TEST_CASE(memory_that_cannot_be_pinned)
 {
     world w;
-    std::vector<std::byte> plain(100);
+    const arena plain{4096}; // a page of its own
     w.fake.failing["register"] = CUDA_ERROR_OUT_OF_MEMORY;
     BOOST_TEST(w.refusal(dram(plain)) == boost::system::errc::not_enough_memory);
 }
@@ -424,8 +427,9 @@ BOOST_AUTO_TEST_CASE(the_agent_goes_first)
     lab::result r;
     copy(w.up.at(0, 16_KiB), w.vram.at(0, 16_KiB), o, r.token());
     w.settle();
+    BOOST_TEST(r.ends == 0);
     computed = true;
-    w.fake.step();
+    w.fake.works = true; // an agent that goes waits for the device
     w.agent.reset();
     w.settle();
     BOOST_TEST(r.ends == 1);

@@ -15,6 +15,8 @@ gpu::gpu(const api& a, int ordinal, CUdevice d, const cuda_options& o) noexcept
     shop_.api = &a;
     shop_.gather = o.gather;
     shop_.blocks = std::clamp(o.gather_blocks, 1u, 64u);
+    shop_.threads = std::clamp(o.gather_threads / 32 * 32, least_threads, most_threads);
+    shop_.list_bytes = o.gather_list_bytes;
     shop_.least = std::max(o.gather_least, 1u);
     shop_.pinned = &pinned_of(a);
 }
@@ -40,17 +42,15 @@ CUresult gpu::open_tracks() noexcept
 {
     void* memory = nullptr;
     const unsigned flags = CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP;
-    CUresult r = api_.cuMemHostAlloc(&memory, track_count * sizeof(track_memory), flags);
+    const CUresult r = api_.cuMemHostAlloc(&memory, track_count * sizeof(track_memory), flags);
     if (r != CUDA_SUCCESS) return r;
     memory_ = static_cast<track_memory*>(memory);
     int least = 0, greatest = 0;
     api_.cuCtxGetStreamPriorityRange(&least, &greatest);
+    shop_.priority = greatest; // a block of ours runs for microseconds, one that it waits for may run for long
     track_memory* next = memory_;
-    // The highest priority for all: a block of ours runs for microseconds, one that it waits for may run for long.
-    each([&](track& t) {
-        if (r == CUDA_SUCCESS) r = t.open(shop_, *new (next++) track_memory, greatest);
-    });
-    return r;
+    each(*this, [&](track& t) { t.use(shop_, *new (next++) track_memory); });
+    return CUDA_SUCCESS;
 }
 
 /// Gathers as asked, or as well as it can.
@@ -73,7 +73,7 @@ void gpu::close() noexcept
     if (!shop_.context) return;
     {
         const scope in{api_, shop_.context};
-        each([](track& t) { t.close(); });
+        each(*this, [](track& t) { t.close(); });
         if (module_) api_.cuModuleUnload(module_);
         if (memory_) api_.cuMemFreeHost(memory_);
     }
@@ -84,16 +84,23 @@ void gpu::close() noexcept
 
 void gpu::flush() noexcept
 {
-    each([](track& t) { t.flush(); });
+    each(*this, [](track& t) { t.flush(); });
 }
 
 std::size_t gpu::reap(turn t) noexcept
 {
     std::size_t n = 0;
-    each([&](track& one) {
+    each(*this, [&](track& one) {
         if (!one.idle()) n += one.reap(t);
     });
     return n;
+}
+
+bool gpu::due() const noexcept
+{
+    bool any = false;
+    each(*this, [&](const track& t) { any = any || t.due(); });
+    return any;
 }
 
 } // namespace wye::cu

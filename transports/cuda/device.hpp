@@ -9,14 +9,20 @@
 
 namespace wye::cu {
 
-/// One direction of one device. The copy engines have a queue each way, so large copies go on one stream; lists of pages
-/// go on two in turn, so that one begins while the blocks of the one before it run out; urgent work overtakes both.
+/// One direction of one device. Large copies and lists of pages go on two streams in turn, so that one begins while the other
+/// comes to its end and writes its word; urgent work overtakes both.
 class way {
 public:
     static constexpr std::size_t tracks = 3;
 
     track& operator[](std::size_t i) noexcept { return tracks_[i]; }
-    bool copy(chunk& c) noexcept { return (c.urgent ? tracks_[2] : tracks_[0]).copy(c); }
+    const track& operator[](std::size_t i) const noexcept { return tracks_[i]; }
+    bool copy(chunk& c) noexcept
+    {
+        if (c.urgent) return tracks_[2].copy(c);
+        if (c.from.length >= track::told_at_once) turn_ ^= 1;
+        return tracks_[turn_].copy(c);
+    }
     bool gather(chunk& c) noexcept
     {
         if (c.urgent) return tracks_[2].gather(c, tracks_[2].pages_out());
@@ -58,17 +64,18 @@ public:
 
     void flush() noexcept;
     std::size_t reap(turn) noexcept;
+    bool due() const noexcept;
 
 private:
     CUresult open_tracks() noexcept;
     void load_kernel() noexcept;
     void close() noexcept;
-    template <class F>
-    void each(F f) noexcept
+    template <class Self, class F>
+    static void each(Self& g, F f) noexcept
     {
-        for (way* w : {&up, &down, &across})
+        for (auto* w : {&g.up, &g.down, &g.across})
             for (std::size_t i = 0; i < way::tracks; ++i) f((*w)[i]);
-        for (track& t : side) f(t);
+        for (auto& t : g.side) f(t);
     }
 
     static constexpr std::size_t track_count = 3 * way::tracks + sides;

@@ -105,6 +105,11 @@ std::size_t cuda_driver::poll(turn t) noexcept
     return n;
 }
 
+bool cuda_driver::due() const noexcept
+{
+    return std::any_of(machine_.begin(), machine_.end(), [](const auto& g) { return g->is_open() && g->due(); });
+}
+
 void cuda_driver::enlist(segment& s, std::function<void(error_code)> done)
 {
     s.notes[id()] = unknown;

@@ -31,6 +31,7 @@ public:
     bool busy() const noexcept override { return !registering_.empty(); }
     void enlist(segment&, std::function<void(error_code)> done) override;
     void dismiss(segment&) noexcept override;
+    bool due() const noexcept override;
     device_order* order() noexcept override { return &orders_; }
 
 private:

@@ -11,7 +11,7 @@ struct page {
 };
 
 constexpr unsigned most_pages = 256; ///< of one launch
-constexpr unsigned page_threads = 1024;
+constexpr unsigned least_threads = most_pages, most_threads = 1024; ///< of a block
 /// What a warp moves at a time: four 16-byte accesses a thread.
 constexpr unsigned unit_bytes = 32 * 16 * 4;
 

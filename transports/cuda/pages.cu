@@ -6,7 +6,7 @@
 
 using wye::cu::most_pages;
 using wye::cu::page;
-using wye::cu::page_threads;
+using wye::cu::most_threads;
 using wye::cu::unit_bytes;
 
 namespace {
@@ -66,7 +66,7 @@ __device__ void copy_unit(const page& p, unsigned unit, bool last, unsigned lane
 } // namespace
 
 /// Every so many pages are a block's; its warps share out their units, however large the pages are.
-extern "C" __global__ void __launch_bounds__(page_threads) wye_copy_pages(const page* list, unsigned count)
+extern "C" __global__ void __launch_bounds__(most_threads) wye_copy_pages(const page* list, unsigned count)
 {
     __shared__ page mine[most_pages];
     __shared__ unsigned ends[most_pages]; // units up to and with that page
@@ -84,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(page_threads) wye_copy_pages(const 
         __syncthreads();
     }
     const unsigned units = pages ? ends[pages - 1] : 0;
-    for (unsigned u = t / warp; u < units; u += page_threads / warp) {
+    for (unsigned u = t / warp; u < units; u += blockDim.x / warp) {
         unsigned low = 0, high = pages - 1;
         while (low < high) {
             const unsigned middle = (low + high) / 2;

@@ -31,7 +31,7 @@ CUresult pinned_memory::pin_gap(std::uintptr_t from, std::uintptr_t to)
 {
     const unsigned flags = CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP;
     const CUresult r = api_.cuMemHostRegister(reinterpret_cast<void*>(from), to - from, flags);
-    const bool theirs = r == CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED && pinned_by_others(from, to);
+    const bool theirs = r != CUDA_SUCCESS && pinned_by_others(from, to);
     if (r != CUDA_SUCCESS && !theirs) return r;
     pieces_.emplace(from, piece{to, 1, !theirs});
     return CUDA_SUCCESS;

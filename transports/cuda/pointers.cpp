@@ -52,9 +52,10 @@ error_code check_device_memory(const api& a, const void* base, std::size_t bytes
         else if (!mapped || !is_mapped(a, at)) return cuda_errc::past_the_end;
         CUdeviceptr start = 0;
         std::size_t size = 0;
-        if (!ask(a, start, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, at) || !ask(a, size, CU_POINTER_ATTRIBUTE_RANGE_SIZE, at) ||
-            start + size <= at)
-            return cuda_errc::unknown_pointer;
+        // The range of what was mapped is all that was reserved, mapped or not.
+        const auto first = mapped ? CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR : CU_POINTER_ATTRIBUTE_RANGE_START_ADDR;
+        const auto bytes_of = mapped ? CU_POINTER_ATTRIBUTE_MAPPING_SIZE : CU_POINTER_ATTRIBUTE_RANGE_SIZE;
+        if (!ask(a, start, first, at) || !ask(a, size, bytes_of, at) || start + size <= at) return cuda_errc::unknown_pointer;
         at = start + size;
     }
     return {};

@@ -20,11 +20,11 @@ page page_of(const chunk& c) noexcept
 
 } // namespace
 
-CUresult track::open(shop& s, track_memory& m, int priority) noexcept
+CUstream track::stream() noexcept
 {
-    shop_ = &s;
-    memory_ = &m;
-    return s.api->cuStreamCreateWithPriority(&stream_, CU_STREAM_NON_BLOCKING, priority);
+    if (!stream_ && shop_->api->cuStreamCreateWithPriority(&stream_, CU_STREAM_NON_BLOCKING, shop_->priority) != CUDA_SUCCESS)
+        shop_->lost = CUDA_ERROR_OUT_OF_MEMORY; // nothing was issued, and nothing will be
+    return stream_;
 }
 
 void track::close() noexcept
@@ -54,7 +54,7 @@ CUresult track::copy_parts(const page& p) noexcept
     for (unsigned long long done = 0; done < p.bytes;) {
         const unsigned long long left = p.bytes - done;
         const unsigned long long n = std::min(shop_->pinned->stretch(p.from + done, left), shop_->pinned->stretch(p.to + done, left));
-        const CUresult r = shop_->api->cuMemcpyAsync(p.to + done, p.from + done, n, stream_);
+        const CUresult r = shop_->api->cuMemcpyAsync(p.to + done, p.from + done, n, stream());
         if (r != CUDA_SUCCESS) return r;
         done += n;
     }
@@ -64,7 +64,7 @@ CUresult track::copy_parts(const page& p) noexcept
 CUresult track::copy_now(const page& p) noexcept
 {
     if (shop_->pinned->split()) return copy_parts(p);
-    return shop_->api->cuMemcpyAsync(p.to, p.from, p.bytes, stream_);
+    return shop_->api->cuMemcpyAsync(p.to, p.from, p.bytes, stream());
 }
 
 /// What was read before the number came may be looked at after it.
@@ -93,10 +93,9 @@ bool track::gather(chunk& c, std::size_t pages_out) noexcept
     building_.push(c);
     ++pages_out_;
     bytes_ += c.from.length;
-    // The device is to have work soon, and then as much at a time as it has already; but no more than it does while the
-    // loop still looks at it without a nap.
+    // The device is to have work soon, and then as much at a time as it has already.
     const std::size_t enough = std::clamp<std::size_t>(pages_out, most_pages / 4, most_pages);
-    if (count_ >= enough || bytes_ >= list_bytes) {
+    if (count_ >= enough || bytes_ >= shop_->list_bytes) {
         const scope in{*shop_->api, shop_->context};
         send_list();
     }
@@ -108,7 +107,7 @@ CUresult track::launch(const page* list, unsigned count) noexcept
     CUdeviceptr at = address(list);
     void* arguments[] = {&at, &count};
     const unsigned blocks = std::min(shop_->blocks, count);
-    return shop_->api->cuLaunchKernel(shop_->kernel, blocks, 1, 1, page_threads, 1, 1, 0, stream_, arguments, nullptr);
+    return shop_->api->cuLaunchKernel(shop_->kernel, blocks, 1, 1, shop_->threads, 1, 1, 0, stream(), arguments, nullptr);
 }
 
 #if CUDA_VERSION >= 12080
@@ -124,7 +123,7 @@ CUresult track::copy_batch(const page* list, unsigned count) noexcept
     CUmemcpyAttributes how{};
     how.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
     std::size_t first = 0, failed = 0;
-    return shop_->api->cuMemcpyBatchAsync(to.data(), from.data(), bytes.data(), count, &how, &first, 1, &failed, stream_);
+    return shop_->api->cuMemcpyBatchAsync(to.data(), from.data(), bytes.data(), count, &how, &first, 1, &failed, stream());
 }
 #else
 CUresult track::copy_batch(const page*, unsigned) noexcept { return CUDA_ERROR_NOT_SUPPORTED; }

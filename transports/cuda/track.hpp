@@ -47,7 +47,9 @@ struct shop {
     CUcontext context = nullptr;
     CUfunction kernel = nullptr;
     gather_by gather = gather_by::copies;
-    unsigned blocks = 16, least = 4;
+    unsigned blocks = 8, threads = 512, least = 4;
+    std::size_t list_bytes = 8_MiB;
+    int priority = 0;
     pinned_memory* pinned = nullptr;
     CUresult lost = CUDA_SUCCESS; ///< every use of the device fails with this from now on
 };
@@ -66,10 +68,16 @@ struct track_memory {
 /// not come is asked about now and then, since after a sticky error of the device it never will.
 class track {
 public:
+    static constexpr std::size_t told_at_once = 256_KiB; ///< copies of so much get a word of their own
+
     track() = default;
     track(const track&) = delete;
 
-    CUresult open(shop&, track_memory&, int priority) noexcept;
+    void use(shop& s, track_memory& m) noexcept
+    {
+        shop_ = &s;
+        memory_ = &m;
+    }
     void close() noexcept; ///< waits for what is under way
 
     /// False: not now.
@@ -81,12 +89,13 @@ public:
 
     bool idle() const noexcept { return issued_.empty() && building_.empty(); }
     std::size_t pages_out() const noexcept { return pages_out_; }
-    CUstream stream() const noexcept { return stream_; }
+    /// Looked at, and nothing found, not so often yet that it would be long to come.
+    bool due() const noexcept { return !issued_.empty() && fruitless_ < doubtful_after; }
+    /// Made when it is first asked for: streams share a device's few queues, and what shares one waits for the other.
+    CUstream stream() noexcept;
 
 private:
     static constexpr std::uint32_t doubtful_after = 2048; // fruitless looks at the word
-    static constexpr std::size_t list_bytes = 2_MiB;      // 40 us
-    static constexpr std::size_t told_at_once = 256_KiB;  // copies of so much get a word of their own
 
     CUresult copy_now(const page&) noexcept;
     CUresult copy_parts(const page&) noexcept;
