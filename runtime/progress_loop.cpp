@@ -264,7 +264,8 @@ void progress_loop::idle(clock::time_point since, clock::time_point until)
     const duration quiet = time - since;
     if (quiet < idle_.spin && !(sleepable && several_out())) return __builtin_ia32_pause();
     if (!sleepable) {
-        if (quiet < idle_.spin + idle_.yield || anything_due()) ::sched_yield();
+        if (anything_due()) __builtin_ia32_pause();
+        else if (quiet < idle_.spin + idle_.yield) ::sched_yield();
         else std::this_thread::sleep_for(idle_.nap);
     } else if (arm()) {
         sleep(until);

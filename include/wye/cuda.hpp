@@ -26,12 +26,12 @@ enum class gather_by : std::uint8_t {
 struct cuda_options {
     std::vector<int> devices{};                ///< ordinals, as CUDA counts them here; empty: all
     gather_by gather = gather_by::automatic;
-    unsigned gather_blocks = 8;                ///< of the kernel: how much of the device gathering may take (1 to 64)
-    unsigned gather_threads = 1024;            ///< of each block (256 to 1024)
+    unsigned gather_blocks = 16;               ///< of the kernel: how much of the device gathering may take (1 to 64)
+    unsigned gather_threads = 256;             ///< of each block (256 to 1024)
     std::size_t gather_list_bytes = 8_MiB;     ///< in one launch, about
     std::size_t gather_bytes = 256_KiB;        ///< larger pieces are copied one by one
     unsigned gather_least = 4;                 ///< fewer pieces than this are, too
-    std::size_t chunk_bytes = 2_MiB;           ///< largest piece
+    std::size_t chunk_bytes = 16_MiB;          ///< largest piece: each costs the copy engine some 3 us
     std::uint32_t window_chunks = 4096;        ///< pieces in flight for each device
     std::size_t window_bytes = 64_MiB;         ///< bytes in flight for each device
 };

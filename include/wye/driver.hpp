@@ -207,7 +207,7 @@ public:
     virtual void enlist(segment&, std::function<void(error_code)> done) { done({}); }
     virtual void dismiss(segment&) noexcept {}
 
-    /// Whether what it can only be polled for is a matter of microseconds: then the loop does not nap.
+    /// Whether what it can only be polled for is a matter of microseconds: then the loop neither naps nor yields.
     virtual bool due() const noexcept { return false; }
 
     /// Where it knows streams of a device; null elsewhere.

@@ -40,7 +40,7 @@ limits cuda_driver::limits() const noexcept
     l.chunk_bytes = std::max<std::size_t>(options_.chunk_bytes, 4_KiB);
     l.window_chunks = std::max(options_.window_chunks, 2u) * devices;
     l.window_bytes = options_.window_bytes * devices;
-    l.background_chunks = 4;
+    l.background_chunks = 1;
     l.latency = std::chrono::microseconds{8};
     l.bytes_per_second = 50e9;
     return l;

@@ -47,7 +47,7 @@ struct shop {
     CUcontext context = nullptr;
     CUfunction kernel = nullptr;
     gather_by gather = gather_by::copies;
-    unsigned blocks = 8, threads = 512, least = 4;
+    unsigned blocks = 16, threads = 256, least = 4;
     std::size_t list_bytes = 8_MiB;
     int priority = 0;
     pinned_memory* pinned = nullptr;
