@@ -33,7 +33,7 @@ struct cuda_options {
     unsigned gather_least = 4;                 ///< fewer pieces than this are, too
     std::size_t chunk_bytes = 16_MiB;          ///< largest piece: each costs the copy engine some 3 us
     std::uint32_t window_chunks = 4096;        ///< pieces in flight for each device
-    std::size_t window_bytes = 64_MiB;         ///< bytes in flight for each device
+    std::size_t window_bytes = 128_MiB;        ///< bytes in flight for each device
 };
 
 /// What there is, for a report. Cheap after the first call; makes no context.
