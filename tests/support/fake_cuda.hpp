@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -10,7 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -21,7 +22,7 @@
 namespace wye::testing {
 
 /// CUDA's driver library as a table of functions over ordinary memory. Streams hold what they are given until `step`, so a
-/// test decides when the device works; anything may be made to fail. One at a time, one thread.
+/// test decides when the device works; anything may be made to fail. One at a time; one thread, and another that registers.
 class fake_cuda {
 public:
     struct event {
@@ -47,13 +48,21 @@ public:
     std::vector<std::unique_ptr<stream>> streams;
     std::map<std::uintptr_t, allocation> memory; ///< by base
     std::map<std::uintptr_t, std::uintptr_t> registered; ///< begin, end
-    std::vector<CUcontext> contexts;         ///< current, as a stack
-    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
     std::deque<event> events;                ///< which a stream may come to after they were destroyed
     bool works = false;                      ///< by itself, whenever it is asked how far it is
     unsigned pages_launched = 0;
-    bool contexts_were_right = true;         ///< every call that needs a context had one, and the relaxed mode
+    std::atomic<bool> contexts_were_right{true}; ///< every call that needs a context had one, and the relaxed mode
 
+    /// Of this thread: its current contexts, as a stack, and its mode.
+    struct thread_state {
+        std::vector<CUcontext> contexts;
+        CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+    };
+    static thread_state& here()
+    {
+        static thread_local thread_state one;
+        return one;
+    }
     static fake_cuda& self()
     {
         static fake_cuda one;
@@ -95,13 +104,14 @@ public:
         memory.erase(reinterpret_cast<std::uintptr_t>(p));
         std::free(p);
     }
-    bool quiet() const { return registered.empty() && contexts.empty() && mode == CU_STREAM_CAPTURE_MODE_GLOBAL; }
+    bool quiet() const { return registered.empty() && here().contexts.empty() && here().mode == CU_STREAM_CAPTURE_MODE_GLOBAL; }
 
 private:
     CUresult enter(const char* what, bool in_context = false)
     {
+        const std::lock_guard lock{mutex_};
         ++calls[what];
-        if (in_context && (contexts.empty() || mode != CU_STREAM_CAPTURE_MODE_RELAXED)) contexts_were_right = false;
+        if (in_context && (here().contexts.empty() || here().mode != CU_STREAM_CAPTURE_MODE_RELAXED)) contexts_were_right = false;
         if (lost != CUDA_SUCCESS) return lost;
         const auto it = failing.find(what);
         return it == failing.end() ? CUDA_SUCCESS : it->second;
@@ -118,6 +128,7 @@ private:
     static cu::api make();
 
     unsigned long long ids_ = 0;
+    std::mutex mutex_; // registering goes on beside the loop
 };
 
 inline CUresult fake_cuda::attribute(void* out, CUpointer_attribute what, CUdeviceptr p) const
@@ -171,11 +182,11 @@ inline cu::api fake_cuda::make()
         return r;
     };
     t.cuDevicePrimaryCtxRelease = [](CUdevice) { return CUDA_SUCCESS; };
-    t.cuCtxPushCurrent = [](CUcontext c) { return self().contexts.push_back(c), CUDA_SUCCESS; };
-    t.cuCtxPopCurrent = [](CUcontext* c) { return *c = self().contexts.back(), self().contexts.pop_back(), CUDA_SUCCESS; };
+    t.cuCtxPushCurrent = [](CUcontext c) { return here().contexts.push_back(c), CUDA_SUCCESS; };
+    t.cuCtxPopCurrent = [](CUcontext* c) { return *c = here().contexts.back(), here().contexts.pop_back(), CUDA_SUCCESS; };
     t.cuCtxEnablePeerAccess = [](CUcontext, unsigned) { return self().enter("peer", true); };
     t.cuCtxGetStreamPriorityRange = [](int* l, int* g) { return *l = 0, *g = -5, CUDA_SUCCESS; };
-    t.cuThreadExchangeStreamCaptureMode = [](CUstreamCaptureMode* m) { return std::swap(*m, self().mode), CUDA_SUCCESS; };
+    t.cuThreadExchangeStreamCaptureMode = [](CUstreamCaptureMode* m) { return std::swap(*m, here().mode), CUDA_SUCCESS; };
     t.cuStreamCreateWithPriority = [](CUstream* s, unsigned flags, int) {
         const CUresult r = flags == CU_STREAM_NON_BLOCKING ? self().enter("stream", true) : CUDA_ERROR_INVALID_VALUE;
         if (r == CUDA_SUCCESS) *s = reinterpret_cast<CUstream>(&self().new_stream());

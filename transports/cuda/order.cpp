@@ -19,10 +19,10 @@ mark& mark_of(std::uintptr_t m) noexcept { return *reinterpret_cast<mark*>(m); }
 /// used again before the stream has come to it.
 class words {
 public:
-    std::uint32_t* take(const api& a) noexcept
+    std::uint32_t* take(const api& a, const gpu& g) noexcept
     {
         const std::lock_guard lock{mutex_};
-        if (free_.empty() && !more(a)) return nullptr;
+        if (free_.empty() && !more(a, g)) return nullptr;
         std::uint32_t* const one = free_.back();
         free_.pop_back();
         return one;
@@ -36,8 +36,12 @@ public:
 private:
     static constexpr std::size_t page_bytes = 4096, apart = 64;
 
-    bool more(const api& a) noexcept
+    /// Such memory goes with its context, so this one is kept for good.
+    bool more(const api& a, const gpu& g) noexcept
     {
+        CUcontext kept = nullptr;
+        if (a.cuDevicePrimaryCtxRetain(&kept, g.handle()) != CUDA_SUCCESS) return false;
+        const scope in{a, kept};
         void* page = nullptr;
         if (a.cuMemHostAlloc(&page, page_bytes, CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP) != CUDA_SUCCESS) return false;
         for (std::size_t at = 0; at < page_bytes; at += apart)
@@ -166,7 +170,7 @@ std::uintptr_t orders::hold(const gpu_wait& w, std::int32_t device, error_code& 
     const in_stream in{api_, g->context(), s};
     why = in.check(api_, s);
     if (why) return 0;
-    std::uint32_t* const word = all_words().take(api_);
+    std::uint32_t* const word = all_words().take(api_, *g);
     if (!word) {
         why = error_of(CUDA_ERROR_OUT_OF_MEMORY);
         return 0;
