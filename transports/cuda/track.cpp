@@ -13,13 +13,6 @@ namespace {
 
 CUdeviceptr address(const void* p) noexcept { return reinterpret_cast<CUdeviceptr>(p); }
 
-/// The next chunk is on its way into the caches while this one ends: by the time that its page has gone it has left them.
-void fetch_ahead(const chunk* c) noexcept
-{
-    const auto* const at = reinterpret_cast<const std::byte*>(c);
-    for (std::size_t line = 0; c && line < sizeof(chunk) + 128; line += 64) __builtin_prefetch(at + line);
-}
-
 page page_of(const chunk& c) noexcept
 {
     return {address(c.from.data()), address(c.to.data()), c.from.length};
@@ -101,7 +94,7 @@ bool track::gather(chunk& c, std::size_t pages_out) noexcept
     ++pages_out_;
     bytes_ += c.from.length;
     // The device is to have work soon, and then as much at a time as it has already.
-    const std::size_t enough = std::clamp<std::size_t>(pages_out, most_pages / 8, most_pages);
+    const std::size_t enough = std::clamp<std::size_t>(pages_out, most_pages / 4, most_pages);
     if (count_ >= enough || bytes_ >= shop_->list_bytes) {
         const scope in{*shop_->api, shop_->context};
         send_list();
@@ -209,7 +202,6 @@ std::size_t track::reap(turn t) noexcept
         }
         issued_.pop();
         pages_out_ -= c->scratch[2];
-        fetch_ahead(c->next);
         if (c->scratch[1] == CUDA_SUCCESS) c->done();
         else c->done({static_cast<int>(c->scratch[1]), cuda_category()}, 0);
         if (++n % most_pages == 0 && t.over()) break;
