@@ -251,14 +251,14 @@ BOOST_AUTO_TEST_CASE(only_who_is_what_it_says_is_admitted)
     d = right;
     d.pid = std::numeric_limits<pid_t>::max();
     BOOST_TEST(admit_with(*third, d) == errc::no_route);
-    for (const std::int32_t other : {right.bell, std::int32_t{0}, 9999}) {
+    for (const std::int32_t other : {right.knocker, std::int32_t{0}, 9999}) {
         d = right;
         d.box = other;
         BOOST_TEST(admit_with(*third, d) == errc::no_route);
     }
     for (const std::int32_t other : {right.box, 9999}) {
         d = right;
-        d.bell = other;
+        d.knocker = other;
         BOOST_TEST(admit_with(*third, d) == errc::no_route);
     }
     std::uint32_t number = 0;

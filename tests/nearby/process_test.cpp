@@ -10,6 +10,7 @@
 #include <thread>
 
 #include <boost/asio/as_tuple.hpp>
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>

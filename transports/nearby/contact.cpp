@@ -69,8 +69,8 @@ void contact::wake() const noexcept
 {
     std::atomic<std::uint32_t>& sleeping = theirs.header().sleeping;
     if (sleeping.load(std::memory_order_seq_cst) == 0 || sleeping.exchange(0, std::memory_order_seq_cst) == 0) return;
-    const std::byte any{1};
-    [[maybe_unused]] const ssize_t n = ::write(bell.get(), &any, 1); // a full pipe wakes it as well
+    constexpr std::uint64_t once = 1;
+    [[maybe_unused]] const ssize_t n = ::write(bell.get(), &once, sizeof once); // what is full wakes it as well
 }
 
 void contact::ring_bell() noexcept

@@ -99,7 +99,7 @@ struct contact {
     identity who;
     pid_t pid = 0;
     descriptor ended;   ///< readable when its process has ended
-    descriptor bell;    ///< a pipe that wakes it
+    descriptor bell;    ///< an eventfd that wakes it; until it is admitted a pipe
     box theirs;
     std::uint32_t alive = 0;    ///< what its `box_header::alive` is while it lives
     std::uint32_t place = 0;    ///< our slot in its box

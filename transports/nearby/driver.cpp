@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 namespace wye::nearby {
@@ -66,11 +67,13 @@ nearby_driver::nearby_driver(const same_host_options& o)
     std::tie(mine_, box_fd_) = box::make(options_.most_peers, options_.ring_bytes, id_);
     int ends[2];
     if (::pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) throw system_error(errno, boost::system::system_category(), "pipe");
-    bell_in_ = descriptor{ends[0]};
-    bell_out_ = descriptor{ends[1]};
+    knocks_ = descriptor{ends[0]};
+    knocker_ = descriptor{ends[1]};
+    bell_ = descriptor{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
     epoll_ = descriptor{::epoll_create1(EPOLL_CLOEXEC)};
-    if (!epoll_) throw system_error(errno, boost::system::system_category(), "epoll");
-    watch(bell_in_.get(), true);
+    if (!bell_ || !epoll_) throw system_error(errno, boost::system::system_category(), "eventfd");
+    watch(knocks_.get(), true);
+    watch(bell_.get(), true);
     keeper_ = std::make_unique<keeper>(mine_.header().alive);
 }
 
@@ -111,7 +114,7 @@ std::optional<error_code> nearby_driver::unfit(const chunk& c) const noexcept
     const description& by = remote_of(there).by->is;
     if (there.offset > by.length || there.length > by.length - there.offset) return errc::out_of_range;
     if (writes && !by.writable) return errc::read_only;
-    if (!good(*k, *remote_of(there).by)) return errc::withdrawn;
+    if (!good(*k, *remote_of(there).by)) return why_not(*k);
     return std::nullopt;
 }
 
@@ -319,8 +322,9 @@ void nearby_driver::wake_up() noexcept
     armed_ = false;
     suspects_ = true; // it may be that somebody has ended
     mine_.header().sleeping.store(0, std::memory_order_seq_cst);
-    std::array<std::byte, 256> rings;
-    while (::read(bell_in_.get(), rings.data(), rings.size()) == static_cast<ssize_t>(rings.size())) {}
+    std::array<std::uint64_t, 32> rings;
+    if (::read(bell_.get(), rings.data(), sizeof rings) > 0) return;
+    while (::read(knocks_.get(), rings.data(), sizeof rings) == sizeof rings) {}
 }
 
 bool nearby_driver::send(std::uint32_t peer, std::uint32_t, std::span<const std::byte> message) noexcept

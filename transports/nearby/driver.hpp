@@ -106,8 +106,8 @@ private:
     // reads.cpp
     std::size_t read(contact&, std::size_t& budget, turn) noexcept;
     void took(contact&, std::size_t got, std::size_t asked) noexcept;
-    error_code read_error(contact&, int error) noexcept;
-    bool good(const contact&, const nearby::key&) const noexcept;
+    static bool good(const contact&, const nearby::key&) noexcept;
+    static error_code why_not(const contact&) noexcept;
 
     // inbound.cpp: what others say and write.
     std::size_t hear(turn) noexcept;
@@ -127,7 +127,7 @@ private:
     std::unique_ptr<contact> meet(const directions&, error_code&);
     error_code prove(const contact&, const directions&) const noexcept;
     error_code claim_slot(contact&, const directions&) noexcept;
-    std::uint32_t admitted(std::unique_ptr<contact>);
+    std::uint32_t admitted(std::unique_ptr<contact>, const directions&);
     void refuse(identity) noexcept;
     std::size_t see_admissions() noexcept;
     bool declare(pid_t) noexcept;
@@ -141,7 +141,7 @@ private:
     const host_identity host_;
     const identity id_, door_, nonce_;
     box mine_;
-    descriptor box_fd_, bell_in_, bell_out_, epoll_;
+    descriptor box_fd_, knocks_, knocker_, bell_, epoll_;
     std::unique_ptr<keeper> keeper_;
     bool listens_ = false;
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <string_view>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -66,6 +67,17 @@ descriptor open_of(pid_t pid, int number, int flags) noexcept
 {
     const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(number);
     return descriptor{::open(path.c_str(), flags | O_CLOEXEC)};
+}
+
+descriptor eventfd_of(const descriptor& process, int number) noexcept
+{
+    descriptor got{static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0))};
+    if (!got) return got;
+    const std::string path = "/proc/self/fd/" + std::to_string(got.get());
+    char is[64];
+    const ssize_t n = ::readlink(path.c_str(), is, sizeof is);
+    constexpr std::string_view wanted = "anon_inode:[eventfd]";
+    return n > 0 && std::string_view{is, static_cast<std::size_t>(n)} == wanted ? std::move(got) : descriptor{};
 }
 
 int yama_scope() noexcept

@@ -47,6 +47,9 @@ descriptor watch(pid_t) noexcept;
 /// (PTRACE_MODE_READ), and so needs nothing declared to Yama.
 descriptor open_of(pid_t, int number, int flags) noexcept;
 
+/// The eventfd that it knows by this number, shared with it. None if it is none, or without leave to trace that process.
+descriptor eventfd_of(const descriptor& process, int number) noexcept;
+
 /// 0 where there is no Yama, or it forbids nothing among processes of one user.
 int yama_scope() noexcept;
 

@@ -49,7 +49,8 @@ std::vector<std::byte> nearby_driver::address()
     a.pid = ::getpid();
     a.began = began(::getpid()).value_or(0);
     a.box = box_fd_.get();
-    a.bell = bell_out_.get();
+    a.knocker = knocker_.get();
+    a.bell = bell_.get();
     a.who = id_;
     a.door = door_;
     a.nonce_at = reinterpret_cast<std::uintptr_t>(&nonce_);
@@ -110,7 +111,7 @@ std::unique_ptr<contact> nearby_driver::meet(const directions& a, error_code& fa
     else k->theirs = box::open(shared, a.who);
     if (!k->theirs) return nullptr;
     // Also for reading: a pipe that nobody reads is a signal to who writes.
-    k->bell = open_of(k->pid, a.bell, O_RDWR | O_NONBLOCK);
+    k->bell = open_of(k->pid, a.knocker, O_RDWR | O_NONBLOCK);
     if (!is_pipe(k->bell)) return nullptr;
     k->alive = k->theirs.header().alive.load(std::memory_order_acquire);
     if (k->alive == 0) return nullptr;
@@ -168,16 +169,18 @@ void nearby_driver::admit(std::span<const std::byte> blob, std::function<void(er
     if (!e || yet_to_come) {
         const error_code claimed = claim_slot(*k, *a);
         if (claimed) e = claimed;
-        else if (!e) return say({}, admitted(std::move(k)));
+        else if (!e) return say({}, admitted(std::move(k), *a));
         else return admissions_.push_back({std::move(k), *a, steady::now() + declared_within, std::move(done)});
     }
     refuse(a->who);
     say(e == boost::system::errc::operation_not_permitted ? make_error_code(errc::no_route) : e, 0);
 }
 
-std::uint32_t nearby_driver::admitted(std::unique_ptr<contact> made)
+std::uint32_t nearby_driver::admitted(std::unique_ptr<contact> made, const directions& at)
 {
     contact& k = *contacts_.emplace_back(std::move(made));
+    // A pipe will do, but who writes to one is taken to be about to sleep, and the reader is put on the same processor.
+    if (descriptor bell = eventfd_of(k.ended, at.bell)) k.bell = std::move(bell);
     watch(k.ended.get(), true);
     numbers_.push_back(&k);
     k.numbers.push_back(static_cast<std::uint32_t>(numbers_.size()));
@@ -211,7 +214,7 @@ std::size_t nearby_driver::see_admissions() noexcept
         admissions_.erase(admissions_.begin() + static_cast<std::ptrdiff_t>(i));
         ++n;
         if (!e) {
-            over.admitted({}, admitted(std::move(over.who)));
+            over.admitted({}, admitted(std::move(over.who), over.at));
         } else {
             over.who->release();
             refuse(over.at.who);

@@ -22,11 +22,14 @@ iovec there(const chunk& c, const description& by, std::size_t from, std::size_t
 } // namespace
 
 /// Whether that memory may still be read. After the bytes were taken, it says the same of them.
-bool nearby_driver::good(const contact& k, const nearby::key& by) const noexcept
+bool nearby_driver::good(const contact& k, const nearby::key& by) noexcept
 {
     std::atomic_thread_fence(std::memory_order_acquire);
     return k.theirs.header().grants[by.is.number()].load(std::memory_order_acquire) == by.is.seal && k.lives();
 }
+
+/// Why that is not good.
+error_code nearby_driver::why_not(const contact& k) noexcept { return k.lives() ? errc::withdrawn : errc::peer_lost; }
 
 bool nearby_driver::move_at_once(const slice& from, const slice& to) noexcept
 {
@@ -36,14 +39,6 @@ bool nearby_driver::move_at_once(const slice& from, const slice& to) noexcept
     if (!k || k->lost || !k->reads.empty() || from.offset > by.is.length || from.length > by.is.length - from.offset) return false;
     const iovec local{to.data(), to.length}, distant{reinterpret_cast<void*>(by.is.base + from.offset), from.length};
     return ::process_vm_readv(k->pid, &local, 1, &distant, 1, 0) == static_cast<ssize_t>(to.length) && good(*k, by);
-}
-
-/// What a call of the kernel's that failed says of that process, and so of the chunk.
-error_code nearby_driver::read_error(contact& k, int error) noexcept
-{
-    if (error == EFAULT) return make_error_code(boost::system::errc::bad_address);
-    k.lost = suspects_ = true; // it has ended, or lets us in no more
-    return errc::peer_lost;
 }
 
 /// Takes as many as one slice holds, in one call.
@@ -62,7 +57,7 @@ std::size_t nearby_driver::read(contact& k, std::size_t& budget, turn t) noexcep
         }
         const ssize_t got = ::process_vm_readv(k.pid, local.data(), parts, distant.data(), parts, 0);
         budget -= std::min(budget, bytes);
-        if (got < 0 && errno != EFAULT) read_error(k, errno);
+        if (got < 0 && errno != EFAULT) k.lost = suspects_ = true; // it has ended, or lets us in no more
         else took(k, got > 0 ? static_cast<std::size_t>(got) : 0, bytes);
         ++n;
     }
@@ -82,7 +77,7 @@ void nearby_driver::took(contact& k, std::size_t got, std::size_t asked) noexcep
         const bool all = note.at == c.to.length;
         if (!all && (whole || part != 0)) return; // the rest of it is next
         k.reads.pop();
-        if (!good(k, note.key())) finish(c, k.lives() ? errc::withdrawn : errc::peer_lost);
+        if (!good(k, note.key())) finish(c, why_not(k));
         else finish(c, all ? error_code{} : make_error_code(boost::system::errc::bad_address));
         if (!all || got == 0) return;
     }

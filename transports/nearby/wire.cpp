@@ -46,7 +46,7 @@ std::vector<std::byte> encode(const description& d) { return encode(description_
 std::optional<directions> decode_directions(std::span<const std::byte> in) noexcept
 {
     const auto a = decode<directions>(address_magic, in);
-    const bool sound = a && a->pid > 0 && a->pid <= std::numeric_limits<pid_t>::max() && a->box >= 0 && a->bell >= 0;
+    const bool sound = a && a->pid > 0 && a->pid <= std::numeric_limits<pid_t>::max() && a->box >= 0 && a->knocker >= 0 && a->bell >= 0;
     return sound ? a : std::nullopt;
 }
 

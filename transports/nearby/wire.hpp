@@ -21,7 +21,7 @@ struct directions {
     host_identity host;
     std::int64_t pid = 0;
     std::uint64_t began = 0;          ///< the process
-    std::int32_t box = -1, bell = -1; ///< its descriptors
+    std::int32_t box = -1, knocker = -1, bell = -1, unused = 0; ///< its descriptors: a memfd, a pipe, an eventfd
     identity who, door;
     std::uint64_t nonce_at = 0;       ///< an address in it
     identity nonce;                   ///< what lies there
