@@ -196,6 +196,16 @@ BOOST_AUTO_TEST_CASE(messages_come_once_and_in_order)
     BOOST_TEST(refused != 0u);
 }
 
+// Or the peer would be taken for a silent one.
+BOOST_AUTO_TEST_CASE(words_pass_chunks_that_wait_for_room)
+{
+    two w{2_MiB};
+    for (int i = 0; i < 16; ++i) w.go(0, 0, 64_KiB);
+    BOOST_TEST(w.here->send(w.them, 0, bytes(8192)));
+    BOOST_TEST(w.both([] { return !heard.empty(); }));
+    BOOST_TEST(w.both([&] { return std::all_of(w.chunks.begin(), w.chunks.end(), [](const auto& c) { return c.ends == 1; }); }));
+}
+
 // An idle loop sleeps, and is woken by what comes: by a message, by a chunk, and by the end of one.
 BOOST_AUTO_TEST_CASE(who_sleeps_is_woken)
 {

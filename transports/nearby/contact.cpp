@@ -7,12 +7,12 @@
 
 namespace wye::nearby {
 
-record* ring_end::reserve(std::size_t bytes) noexcept
+record* ring_end::reserve(std::size_t bytes, std::size_t left) noexcept
 {
     const std::uint64_t wants = 1 + (bytes + unit - 1) / unit;
     const std::uint64_t to_end = units_ - tail_ % units_;
     const std::uint64_t filler = wants > to_end ? to_end : 0;
-    if (units_ - (tail_ - freed_) < filler + wants) return nullptr;
+    if (units_ - (tail_ - freed_) < filler + wants + left / unit) return nullptr;
     if (filler != 0) {
         at(tail_) = {.bytes = static_cast<std::uint32_t>((filler - 1) * unit), .kind = record_kind::filler};
         tail_ += filler;

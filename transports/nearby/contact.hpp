@@ -69,8 +69,8 @@ public:
     ring_end() = default;
     ring_end(slot& s, std::byte* ring, std::size_t bytes) noexcept : slot_{&s}, ring_{ring}, units_{bytes / unit} {}
 
-    /// Room for a record and that many bytes behind it, all in one; null when there is none now.
-    record* reserve(std::size_t bytes) noexcept;
+    /// Room for a record and that many bytes behind it, all in one, and so much left; null when there is none now.
+    record* reserve(std::size_t bytes, std::size_t left) noexcept;
     /// What was reserved last is written. Seen by its owner when it looks, or was told.
     void publish() noexcept;
     /// Has a look at how far the owner is. False when that makes no sense.

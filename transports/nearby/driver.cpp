@@ -19,7 +19,8 @@ namespace {
 constexpr std::size_t put_bytes = 16_KiB;
 /// What is taken in one poll, if that has no end: others wait for their turn.
 constexpr std::size_t bytes_at_once = 1_MiB;
-constexpr std::size_t most_in_line = 1024; // writes that wait for room
+/// Of a ring, what chunks leave free: a word must get through, or a peer that is all ears is taken for a silent one.
+constexpr std::size_t room_for_words = 2 * most_message;
 /// How often `arm` declines when others owe us something, which takes them microseconds and us a sleep.
 constexpr std::uint32_t looks_before_sleep = 200;
 constexpr std::uint32_t polls_per_look = 256; // at whether everybody lives
@@ -166,7 +167,7 @@ bool nearby_driver::post_put(contact& k, chunk& c) noexcept
     do {
         const std::size_t bytes = std::min<std::size_t>(length - n.at, put_bytes);
         const std::uint64_t before = k.ring.tail();
-        record* const r = k.ring.reserve(bytes);
+        record* const r = k.ring.reserve(bytes, room_for_words);
         if (!r) return false;
         if (n.at == 0) n.first = before;
         *r = {.bytes = static_cast<std::uint32_t>(bytes),
@@ -187,7 +188,7 @@ bool nearby_driver::post_put(contact& k, chunk& c) noexcept
 bool nearby_driver::post_pull(contact& k, chunk& c) noexcept
 {
     if (k.asked - k.taken == most_pulls) return false;
-    record* const r = k.ring.reserve(0);
+    record* const r = k.ring.reserve(0, room_for_words);
     if (!r) return false;
     const std::size_t at = k.asked % most_pulls;
     k.slot().cancelled[at].store(0, std::memory_order_relaxed);
@@ -332,11 +333,10 @@ bool nearby_driver::send(std::uint32_t peer, std::uint32_t, std::span<const std:
     contact* const k = reached(peer);
     if (!k || k->lost || message.size() > most_message) return true; // it is lost
     if (k->refused()) suspects_ = true;
-    if (!k->waiting.empty()) return false;
-    record* r = k->ring.reserve(message.size());
+    record* r = k->ring.reserve(message.size(), 0);
     if (!r && k->ring.look()) {
         k->free_room();
-        r = k->ring.reserve(message.size());
+        r = k->ring.reserve(message.size(), 0);
     }
     if (!r) return false;
     *r = {.bytes = static_cast<std::uint32_t>(message.size()), .kind = record_kind::message};
