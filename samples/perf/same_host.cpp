@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes to and reads from an agent in another process of this machine, against bare process_vm_writev and readv on the same
-// memory. Two processes, one thread each: the other one polls and moves with ours, and sleeps beside the plain code, which needs
+// memory. Two processes, each on a processor of its own: the other one polls and moves with ours, and sleeps beside the plain code, which needs
 // nobody over there.
 #include <algorithm>
 #include <cstdint>
@@ -18,6 +18,7 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -90,6 +91,32 @@ void spawn(wye::runtime& rt, wye::task<> t)
     });
 }
 
+/// Onto one processor of those that we may use, if there are two: where a scheduler puts two that wake each other says little of
+/// what they do. Undone when it goes.
+class pinned {
+public:
+    explicit pinned(int which)
+    {
+        if (::sched_getaffinity(0, sizeof before_, &before_) != 0 || CPU_COUNT(&before_) < 2) return;
+        int processor = 0;
+        for (;; ++processor)
+            if (CPU_ISSET(processor, &before_) && which-- == 0) break;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(processor, &one);
+        set_ = ::sched_setaffinity(0, sizeof one, &one) == 0;
+    }
+    ~pinned()
+    {
+        if (set_) ::sched_setaffinity(0, sizeof before_, &before_);
+    }
+    pinned(const pinned&) = delete;
+
+private:
+    cpu_set_t before_;
+    bool set_ = false;
+};
+
 /// What the other process says of itself, and then its metadata.
 struct introduction {
     std::uint64_t landed = 0; ///< where its memory is
@@ -156,6 +183,7 @@ public:
             ::close(in[1]);
             ::close(out[0]);
             try {
+                const pinned there{1};
                 target{in[0], out[1]}.run();
             } catch (...) {
             }
@@ -280,7 +308,7 @@ result measure(bench& b, const settings& s, const moves& m)
     const double guess = b.megabytes_per_second_raw(m, 4 * m.window);
     const double wanted = guess * 1e6 * s.seconds / slices / static_cast<double>(m.bytes);
     const std::size_t n = std::max<std::size_t>(static_cast<std::size_t>(wanted) / m.window, 4) * m.window;
-    result r{name_of(m), "MB/s", {}, {}, {}, {}, "two processes, one thread each"};
+    result r{name_of(m), "MB/s", {}, {}, {}, {}, "two processes, each on a processor of its own"};
     const auto ours = [&] { return b.megabytes_per_second_ours(m, n); };
     if (!s.against_raw) {
         r.ours = median(repeat(s.seconds, 5, ours));
@@ -299,6 +327,7 @@ void run_same_host(const settings& s, report& r)
 {
     if (std::ranges::none_of(cases, [&](const moves& m) { return r.wants(name_of(m)); })) return;
     bench b;
+    const pinned here{0};
     for (const moves& m : cases)
         if (r.wants(name_of(m))) r.add(measure(b, s, m));
 }

@@ -2,10 +2,39 @@
 #include "contact.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include <unistd.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 namespace wye::nearby {
+
+// Past the caches: what lies in the reader's would have to be fetched from there line by line before it could be overwritten,
+// and from ours before it could be read. That took from 0.6 to 3 us for 4 KiB, as the two were placed; so it takes 1 us.
+void copy_out(std::byte* to, const std::byte* from, std::size_t n) noexcept
+{
+#ifdef __SSE2__
+    constexpr std::size_t worth_it = 1024;
+    if (n >= worth_it) {
+        const std::size_t whole = n / unit * unit;
+        for (std::size_t at = 0; at != whole; at += unit) {
+            const auto* const f = reinterpret_cast<const __m128i*>(from + at);
+            auto* const t = reinterpret_cast<__m128i*>(to + at);
+            const __m128i a = _mm_loadu_si128(f), b = _mm_loadu_si128(f + 1), c = _mm_loadu_si128(f + 2), d = _mm_loadu_si128(f + 3);
+            _mm_stream_si128(t, a);
+            _mm_stream_si128(t + 1, b);
+            _mm_stream_si128(t + 2, c);
+            _mm_stream_si128(t + 3, d);
+        }
+        std::memcpy(to + whole, from + whole, n - whole);
+        return _mm_sfence();
+    }
+#endif
+    std::memcpy(to, from, n);
+}
 
 record* ring_end::reserve(std::size_t bytes, std::size_t left) noexcept
 {

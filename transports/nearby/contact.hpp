@@ -63,6 +63,9 @@ struct notes {
     std::uint64_t& at;    ///< bytes that were posted, or taken; of a put in the ring, where its last record ends
 };
 
+/// Copies to where another processor reads next. `to` begins a `unit`, and all of the last one may be written.
+void copy_out(std::byte* to, const std::byte* from, std::size_t n) noexcept;
+
 /// The claimant's end of a ring in somebody else's box.
 class ring_end {
 public:

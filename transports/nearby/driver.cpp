@@ -23,6 +23,8 @@ constexpr std::size_t bytes_at_once = 1_MiB;
 constexpr std::size_t room_for_words = 2 * most_message;
 /// How often `arm` declines when others owe us something, which takes them microseconds and us a sleep.
 constexpr std::uint32_t looks_before_sleep = 200;
+/// How often a poll that finds nothing looks again, and how many such polls do since anything was found.
+constexpr std::uint32_t looks_to_linger = 32, polls_to_linger = 32;
 constexpr std::uint32_t polls_per_look = 256; // at whether everybody lives
 
 identity draw()
@@ -80,7 +82,9 @@ nearby_driver::nearby_driver(const same_host_options& o)
 
 nearby_driver::~nearby_driver()
 {
-    for (const auto& k : contacts_) k->release();
+    for (const auto* all : {&contacts_, &gone_})
+        for (const auto& k : *all) k->release();
+    for (const admission& a : admissions_) a.who->release();
 }
 
 wye::limits nearby_driver::limits() const noexcept
@@ -174,7 +178,7 @@ bool nearby_driver::post_put(contact& k, chunk& c) noexcept
               .kind = record_kind::put,
               .token = n.key().is.token,
               .offset = c.to.offset + n.at};
-        std::memcpy(r + 1, c.from.data() + n.at, bytes);
+        copy_out(reinterpret_cast<std::byte*>(r + 1), c.from.data() + n.at, bytes);
         k.ring.publish();
         k.rings = true;
         if (n.at == 0 && bytes != length) k.ring_bell(); // it may begin while we go on
@@ -272,6 +276,28 @@ std::size_t nearby_driver::poll(turn t) noexcept
 {
     if (armed_) wake_up();
     if (++polls_ % polls_per_look == 0) suspects_ = true;
+    std::size_t n = look(t);
+    if (n == 0 && !t.bounded() && lingers()) n = look(t);
+    if (n != 0) quiet_ = idle_polls_ = 0;
+    return n;
+}
+
+/// Whether something comes while we wait a moment. What others do for us takes less than a pass of the loop, often.
+bool nearby_driver::lingers() noexcept
+{
+    if (!has_others_ || idle_polls_ == polls_to_linger) return false;
+    ++idle_polls_;
+    for (std::uint32_t i = 0; i < looks_to_linger; ++i) {
+        if (anything_new()) return true;
+#ifdef __SSE2__
+        __builtin_ia32_pause();
+#endif
+    }
+    return false;
+}
+
+std::size_t nearby_driver::look(turn t) noexcept
+{
     std::size_t n = over_.empty() && answers_.empty() ? 0 : deliver();
     for (std::size_t i = 0; i < contacts_.size(); ++i)
         if (contact& k = *contacts_[i]; k.has_posted() && !k.lost) n += reap(k);
@@ -285,7 +311,6 @@ std::size_t nearby_driver::poll(turn t) noexcept
     if (suspects_) n += see_lost();
     if (!gone_.empty()) n += see_gone();
     if (!renewed_.empty()) n += see_drained();
-    if (n != 0) quiet_ = 0;
     return n;
 }
 
@@ -340,7 +365,7 @@ bool nearby_driver::send(std::uint32_t peer, std::uint32_t, std::span<const std:
     }
     if (!r) return false;
     *r = {.bytes = static_cast<std::uint32_t>(message.size()), .kind = record_kind::message};
-    std::memcpy(r + 1, message.data(), message.size());
+    copy_out(reinterpret_cast<std::byte*>(r + 1), message.data(), message.size());
     k->ring.publish();
     k->ring_bell();
     return true;

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -68,8 +67,9 @@ private:
         claim by;
         pid_t pid = 0;
         contact* of = nullptr;  ///< null: not admitted
-        std::uint64_t head = 0, pulled = 0;
-        std::deque<wanted> pulls;
+        std::uint64_t head = 0;
+        std::uint64_t asked = 0, pulled = 0; ///< counts of what it wants
+        std::vector<wanted> pulls;           ///< by count
     };
     struct ended {
         chunk* c;
@@ -99,6 +99,8 @@ private:
     std::size_t reap_pulls(contact&) noexcept;
     std::size_t push_on(contact&) noexcept;
     std::size_t deliver() noexcept;
+    std::size_t look(turn) noexcept;
+    bool lingers() noexcept;
     bool anything_new() const noexcept;
     void wake_up() noexcept;
     void answer(std::function<void()> f) { answers_.push_back(std::move(f)); }
@@ -158,8 +160,9 @@ private:
     std::vector<std::function<void()>> answers_;
     std::vector<std::byte> letter_;
     pid_t declared_ = 0;                      // to Yama
-    bool armed_ = false, suspects_ = false, told_any_ = false;
-    std::uint32_t polls_ = 0, quiet_ = 0;
+    bool armed_ = false, suspects_ = false;
+    bool has_others_ = false;                // somebody of another process is admitted
+    std::uint32_t polls_ = 0, quiet_ = 0, idle_polls_ = 0;
 };
 
 } // namespace wye::nearby

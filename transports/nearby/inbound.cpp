@@ -92,6 +92,7 @@ bool nearby_driver::know(std::uint32_t i) noexcept
         if (phase_of(state) != phase::open) return false;
         in.known = true;
         in.by = s.by;
+        in.pulls.resize(most_pulls);
         in.pid = pid_of(state);
         if (in.by.door != door_) shut(i);
         else if (options_.tracers == tracers::peer && !declare(in.pid)) refuse(in.by.who);
@@ -110,7 +111,7 @@ bool nearby_driver::know(std::uint32_t i) noexcept
 void nearby_driver::shut(std::uint32_t i) noexcept
 {
     inbound& in = inbound_[i];
-    in.pulls.clear();
+    in.asked = in.pulled;
     std::erase(pulling_, i);
     mine_.slot(i).shut.store(1, std::memory_order_seq_cst);
     if (in.of) in.of->wake();
@@ -141,9 +142,9 @@ bool nearby_driver::take(std::uint32_t i, const record& r, record& there) noexce
         return true;
     case record_kind::put: there.outcome = static_cast<std::uint32_t>(put(in, r, bytes)); return true;
     case record_kind::pull:
-        if (in.pulls.size() == most_pulls) return false;
-        if (in.pulls.empty()) pulling_.push_back(i);
-        in.pulls.push_back({r.token, r.offset, r.source, r.length, 0});
+        if (in.asked - in.pulled == most_pulls) return false;
+        if (in.asked == in.pulled) pulling_.push_back(i);
+        in.pulls[in.asked++ % most_pulls] = {r.token, r.offset, r.source, r.length, 0};
         return true;
     default: return true;
     }
@@ -178,7 +179,7 @@ std::size_t nearby_driver::pull(turn t, std::size_t& budget) noexcept
         budget -= std::min(budget, pull_some(i));
         if (pulling_.empty() || pulling_.front() != i) continue; // it was shut
         pulling_.erase(pulling_.begin());
-        if (!inbound_[i].pulls.empty()) pulling_.push_back(i);
+        if (inbound_[i].asked != inbound_[i].pulled) pulling_.push_back(i);
     }
     return n;
 }
@@ -192,7 +193,7 @@ std::size_t nearby_driver::pull_some(std::uint32_t i) noexcept
 {
     inbound& in = inbound_[i];
     slot& s = mine_.slot(i);
-    wanted& w = in.pulls.front();
+    wanted& w = in.pulls[in.pulled % most_pulls];
     const bool given_up = s.cancelled[in.pulled % most_pulls].load(std::memory_order_acquire) != 0 ||
                           phase_of(s.state.load(std::memory_order_acquire)) != phase::open;
     status is{};
@@ -217,7 +218,6 @@ void nearby_driver::pulled(std::uint32_t i, status is) noexcept
 {
     inbound& in = inbound_[i];
     slot& s = mine_.slot(i);
-    in.pulls.pop_front();
     s.outcomes[in.pulled % most_pulls].store(static_cast<std::uint8_t>(is), std::memory_order_relaxed);
     s.pulled.store(++in.pulled, std::memory_order_seq_cst);
     if (in.of) in.of->wake();

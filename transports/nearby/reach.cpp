@@ -182,6 +182,7 @@ std::uint32_t nearby_driver::admitted(std::unique_ptr<contact> made, const direc
     // A pipe will do, but who writes to one is taken to be about to sleep, and the reader is put on the same processor.
     if (descriptor bell = eventfd_of(k.ended, at.bell)) k.bell = std::move(bell);
     watch(k.ended.get(), true);
+    has_others_ = has_others_ || k.pid != ::getpid();
     numbers_.push_back(&k);
     k.numbers.push_back(static_cast<std::uint32_t>(numbers_.size()));
     suspects_ = true; // it may have refused us already
