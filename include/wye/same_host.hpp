@@ -19,9 +19,9 @@ enum class tracers : std::uint8_t {
 
 struct same_host_options {
     /// Up to which a write is copied through the ring, by both sides' processors. What is larger its target takes itself.
-    std::size_t through_ring = 64_KiB;
-    std::size_t slice_bytes = 256_KiB;  ///< by one call of the kernel: 64 KiB to 1 MiB
-    std::size_t ring_bytes = 256_KiB;   ///< of each peer that says or writes something here: 64 KiB to 16 MiB
+    std::size_t through_ring = 128_KiB;
+    std::size_t slice_bytes = 1_MiB;    ///< by one call of the kernel, 256 KiB to 1 MiB; 256 KiB where `poll` has a budget
+    std::size_t ring_bytes = 512_KiB;   ///< of each peer that says or writes something here: 64 KiB to 16 MiB
     std::uint32_t most_peers = 64;      ///< that do so at once: 1 to 256. Others go by another fabric
     wye::tracers tracers = wye::tracers::peer;
 

@@ -212,7 +212,7 @@ BOOST_AUTO_TEST_CASE(who_sleeps_is_woken)
     two w{1_MiB};
     const auto sleeps = [](fabric& f) {
         f.poll({});
-        for (int i = 0; i < 1000 && !f.arm(); ++i) f.poll({});
+        for (const auto end = steady::now() + 1s; !f.arm() && steady::now() < end;) f.poll({});
         pollfd wait{f.wait_handle(), POLLIN, 0};
         return ::poll(&wait, 1, 0) == 0;
     };

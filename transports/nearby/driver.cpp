@@ -15,14 +15,15 @@ namespace wye::nearby {
 
 namespace {
 
+constexpr std::size_t short_slice = 256_KiB; // when somebody counts the microseconds
 /// Of a write, the most that is copied before the other side can begin to copy it out.
-constexpr std::size_t put_bytes = 16_KiB;
+constexpr std::size_t put_bytes = 8_KiB;
 /// What is taken in one poll, if that has no end: others wait for their turn.
 constexpr std::size_t bytes_at_once = 1_MiB;
 /// Of a ring, what chunks leave free: a word must get through, or a peer that is all ears is taken for a silent one.
 constexpr std::size_t room_for_words = 2 * most_message;
-/// How often `arm` declines when others owe us something, which takes them microseconds and us a sleep.
-constexpr std::uint32_t looks_before_sleep = 200;
+/// How long `arm` declines when others owe us something, since a sleep takes as long.
+constexpr auto patience = std::chrono::microseconds{150};
 /// How often a poll that finds nothing looks again, and how many such polls do since anything was found.
 constexpr std::uint32_t looks_to_linger = 32, polls_to_linger = 32;
 constexpr std::uint32_t polls_per_look = 256; // at whether everybody lives
@@ -39,7 +40,7 @@ same_host_options sane(same_host_options o)
     constexpr std::size_t page = 4096;
     o.ring_bytes = std::clamp<std::size_t>(o.ring_bytes, 64_KiB, 16_MiB) / page * page;
     o.through_ring = std::min(o.through_ring, o.ring_bytes / 4);
-    o.slice_bytes = std::clamp<std::size_t>(o.slice_bytes, 64_KiB, 1_MiB);
+    o.slice_bytes = std::clamp(o.slice_bytes, short_slice, 1_MiB);
     o.most_peers = std::clamp<std::uint32_t>(o.most_peers, 1, most_slots);
     o.window_chunks = std::clamp<std::uint32_t>(o.window_chunks, 1, most_pulls);
     return o;
@@ -93,7 +94,7 @@ wye::limits nearby_driver::limits() const noexcept
     l.chunk_bytes = options_.chunk_bytes;
     l.window_chunks = options_.window_chunks;
     l.window_bytes = options_.window_bytes;
-    l.at_once_bytes = put_bytes;
+    l.at_once_bytes = 16_KiB;
     l.latency = std::chrono::microseconds{2};
     l.bytes_per_second = 8e9;
     return l;
@@ -136,8 +137,10 @@ bool nearby_driver::submit(chunk& c) noexcept
         return true;
     }
     contact& k = *reached(there.of->peer);
+    const bool first = !k.has_posted();
     if (!writes) k.reads.push(c);
     else if (!k.waiting.empty() || !post(k, c)) k.waiting.push(c);
+    if (first && k.rings) k.ring_bell(); // of several the rest is told of at the end of the round
     return true;
 }
 
@@ -278,7 +281,10 @@ std::size_t nearby_driver::poll(turn t) noexcept
     if (++polls_ % polls_per_look == 0) suspects_ = true;
     std::size_t n = look(t);
     if (n == 0 && !t.bounded() && lingers()) n = look(t);
-    if (n != 0) quiet_ = idle_polls_ = 0;
+    if (n != 0) {
+        idle_polls_ = 0;
+        quiet_since_ = {};
+    }
     return n;
 }
 
@@ -298,6 +304,7 @@ bool nearby_driver::lingers() noexcept
 
 std::size_t nearby_driver::look(turn t) noexcept
 {
+    slice_ = t.bounded() ? short_slice : options_.slice_bytes;
     std::size_t n = over_.empty() && answers_.empty() ? 0 : deliver();
     for (std::size_t i = 0; i < contacts_.size(); ++i)
         if (contact& k = *contacts_[i]; k.has_posted() && !k.lost) n += reap(k);
@@ -331,7 +338,11 @@ bool nearby_driver::anything_new() const noexcept
 bool nearby_driver::arm() noexcept
 {
     const bool owed = std::any_of(contacts_.begin(), contacts_.end(), [](const auto& k) { return k->has_posted(); });
-    if (owed && quiet_++ < looks_before_sleep) return false;
+    if (owed) {
+        const auto time = steady::now();
+        if (quiet_since_ == steady::time_point{}) quiet_since_ = time;
+        if (time - quiet_since_ < patience) return false;
+    }
     if (mine_.header().crowded.exchange(0, std::memory_order_relaxed) != 0) sweep();
     std::atomic<std::uint32_t>& sleeping = mine_.header().sleeping;
     sleeping.store(1, std::memory_order_seq_cst);

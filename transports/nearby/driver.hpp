@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -162,7 +163,9 @@ private:
     pid_t declared_ = 0;                      // to Yama
     bool armed_ = false, suspects_ = false;
     bool has_others_ = false;                // somebody of another process is admitted
-    std::uint32_t polls_ = 0, quiet_ = 0, idle_polls_ = 0;
+    std::size_t slice_ = 0;                   // at most, by one call in this poll
+    std::uint32_t polls_ = 0, idle_polls_ = 0;
+    steady::time_point quiet_since_{};        // while others owe us something
 };
 
 } // namespace wye::nearby

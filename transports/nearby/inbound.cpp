@@ -200,7 +200,7 @@ std::size_t nearby_driver::pull_some(std::uint32_t i) noexcept
     std::byte* const to = place(w.token, w.offset, w.length, is);
     if (!in.of || in.of->lost || given_up) is = status::not_known;
     if (is != status::fine) return pulled(i, is), 0;
-    const std::size_t n = std::min<std::uint64_t>(w.length - w.done, options_.slice_bytes);
+    const std::size_t n = std::min<std::uint64_t>(w.length - w.done, slice_);
     const iovec local{to + w.done, n}, distant{reinterpret_cast<void*>(w.source + w.done), n};
     const ssize_t got = ::process_vm_readv(in.of->pid, &local, 1, &distant, 1, 0);
     if (got <= 0 || !in.of->lives()) {

@@ -48,9 +48,9 @@ std::size_t nearby_driver::read(contact& k, std::size_t& budget, turn t) noexcep
     while (!k.reads.empty() && !k.lost && budget != 0 && (n == 0 || !t.over())) {
         std::array<iovec, most_parts> local, distant;
         std::size_t parts = 0, bytes = 0;
-        for (chunk* c = k.reads.front(); c && parts != most_parts && bytes < options_.slice_bytes; c = c->next, ++parts) {
+        for (chunk* c = k.reads.front(); c && parts != most_parts && bytes < slice_; c = c->next, ++parts) {
             const notes note{*c};
-            const std::size_t part = std::min<std::size_t>(c->to.length - note.at, options_.slice_bytes - bytes);
+            const std::size_t part = std::min<std::size_t>(c->to.length - note.at, slice_ - bytes);
             local[parts] = here(*c, note.at, part);
             distant[parts] = there(*c, note.key().is, note.at, part);
             bytes += part;
