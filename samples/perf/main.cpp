@@ -57,6 +57,7 @@ void measure(int argc, char** argv)
     samples::options options{usage()};
     options.add("against", against, "raw: measure plain code on the vendor's interface beside ours")
         .add("check-raw", s.check_raw, "file: measure the plain code beside fio, too")
+        .add("polled", s.polled, "fabric: queues are polled, as the plain loop's are, and have no descriptor to sleep on")
         .add("seconds", s.seconds, "time for each case (2)")
         .add("filter", s.filter, "only cases whose name contains this")
         .add("json", json, "write the results to this file")

@@ -16,6 +16,7 @@ struct settings {
     std::string command;
     bool against_raw = false;          ///< measure the plain code beside ours
     bool check_raw = false;            ///< and the field's own tool beside the plain code
+    bool polled = false;               ///< fabric: queues that nobody can sleep on, as the plain loop has
     double seconds = 2;                ///< for each case, about
     std::string filter;                ///< only cases whose name contains it
     std::string directory = "/var/tmp";
