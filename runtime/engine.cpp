@@ -98,12 +98,12 @@ driver& engine::add(std::unique_ptr<driver> d)
     d->engine_ = this;
     if (d->rails() > most_rails) throw system_error(errc::not_supported, "too many rails");
     port& made = *ports_.emplace_back(std::make_unique<port>(*d, loop_.stamp()));
-    if (!made.many()) made.line_of(1, lines_++);
+    if (!made.many()) made.line_of(1, 1, lines_++);
     if (auto* const f = dynamic_cast<fabric*>(d.get())) peers_.add(*f);
     drivers_.push_back(std::move(d));
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
-        if (s->base) drivers_.back()->enlist(*s, [](error_code) {});
+        if (s->base) drivers_.back()->enlist(*s, [this, s](error_code) { s->kind = kind_of(*s); });
     if (staging_.made()) drivers_.back()->enlist(staging_.segment(), [](error_code) {});
     return *drivers_.back();
 }

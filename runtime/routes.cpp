@@ -64,8 +64,9 @@ line* engine::way(const slice& from, const slice& to)
 {
     port* const d = carrier(from, to);
     if (!d) return nullptr;
-    const std::uint64_t rails = d->many() ? d->by->rails_between(from, to) & d->every_rail() : 1;
-    return rails ? &d->line_of(rails, lines_++) : nullptr;
+    if (!d->many()) return &d->line_of(1, 1, lines_++);
+    const std::uint64_t rails = d->by->rails_between(from, to) & d->every_rail();
+    return rails ? &d->line_of(rails, d->by->near_rails(from, to), lines_++) : nullptr;
 }
 
 const route* engine::find_route(const segment& from, const segment& to)

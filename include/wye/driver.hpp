@@ -137,6 +137,12 @@ public:
     {
         return ~std::uint64_t{0};
     }
+    /// Of these the ones that are to carry it as long as any of them can: behind the same PCIe switch, of the same NUMA
+    /// node. The others are there for when those are lost. Remembered, too.
+    virtual std::uint64_t near_rails(const slice& /*from*/, const slice& /*to*/) const noexcept
+    {
+        return ~std::uint64_t{0};
+    }
 
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
     /// `segment::home` and `reach`, since the answer is remembered.

@@ -53,7 +53,8 @@ public:
     wye::access access = wye::access::read_write;
     std::int32_t device = 0;            ///< GPU ordinal; 0 elsewhere
     std::uint32_t peer = 0;             ///< whose memory it is, by its driver's count of them; 0: ours
-    std::uint32_t reach = 0;            ///< peers' memory of which this is equal goes over the same rails; 0: ours
+    std::uint32_t reach = 0;            ///< memory of which this differs may go other ways, or over other rails: a fabric
+                                        ///< sets it where it imports, and may where it enlists; 0: nothing is known
     std::byte* base = nullptr;          ///< first byte, for tiers with addresses (DRAM, VRAM)
     std::uint64_t length = 0;           ///< bytes; `unbounded` where only the tier knows (a growing file, an object)
     driver* home = nullptr;             ///< the driver that opened it; null for memory, and when the driver has gone first

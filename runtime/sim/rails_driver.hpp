@@ -47,6 +47,7 @@ public:
     }
     std::uint32_t rails() const noexcept override { return static_cast<std::uint32_t>(nic_.rails.size()); }
     std::uint64_t rails_between(const slice& from, const slice& to) const noexcept override;
+    std::uint64_t near_rails(const slice& from, const slice& to) const noexcept override;
     bool carries(const slice& from, const slice& to) const noexcept override
     {
         const auto mine = [&](const slice& s) { return s.tier() <= tier::vram && (!s.of->home || s.of->home == this); };
