@@ -104,8 +104,17 @@ driver& engine::add(std::unique_ptr<driver> d)
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
         if (s->base) drivers_.back()->enlist(*s, [this, s](error_code) { s->kind = kind_of(*s); });
-    if (staging_.made()) drivers_.back()->enlist(staging_.segment(), [](error_code) {});
+    if (staging_.made()) enlist_staging(*drivers_.back());
     return *drivers_.back();
+}
+
+void engine::enlist_staging(driver& d)
+{
+    staging_.enlisting();
+    d.enlist(staging_.segment(), [this](error_code) {
+        if (!staging_.enlisted()) return;
+        for (std::size_t i = 0; i < staging_.buffers(); ++i) staging_freed();
+    });
 }
 
 void engine::adopt(segment& s)

@@ -110,6 +110,7 @@ private:
     const route* find_route(const segment& from, const segment& to);
     port* carrier(const slice& from, const slice& to) noexcept;
     line* way(const slice& from, const slice& to);
+    void enlist_staging(driver&);
     bool busy_drivers() const noexcept;
     void poll_or_pass() noexcept;
 

@@ -80,7 +80,7 @@ const route* engine::find_route(const segment& from, const segment& to)
         if (!r.first || !r.second) return nullptr;
         if (!staging_.made()) {
             staging_.make(*this, kind_of(memory));
-            for (auto& d : drivers_) d->enlist(staging_.segment(), [](error_code) {});
+            for (auto& d : drivers_) enlist_staging(*d);
         }
     }
     r.pair = &pair(from.tier, to.tier);

@@ -32,6 +32,7 @@ bool staging::reserved() const noexcept
 
 bool staging::available(priority p) const noexcept
 {
+    if (enlisting_ != 0) return false;
     if (p != priority::background) return free_.size() > std::size_t{reserved()};
     return !free_.empty() && background_ < most_background();
 }

@@ -21,8 +21,12 @@ public:
     staging(std::size_t bytes, std::size_t piece_bytes) noexcept;
 
     bool made() const noexcept { return memory_ != nullptr; }
-    /// Takes the memory; `segment()` is then to be enlisted with the drivers.
+    /// Takes the memory; `segment()` is then to be enlisted with the drivers. Nobody has a buffer as long as one of them is
+    /// at that: what it does not know yet it would refuse.
     void make(engine&, std::uint32_t kind);
+    void enlisting() noexcept { ++enlisting_; }
+    bool enlisted() noexcept { return --enlisting_ == 0; } ///< whether with all
+    std::size_t buffers() const noexcept { return count_; }
     class segment& segment() noexcept { return *memory_; }
 
     /// A buffer for this leg, or -1.
@@ -56,6 +60,7 @@ private:
     std::size_t most_background() const noexcept { return count_ / 2; } // there are two at least
 
     std::size_t piece_bytes_, count_;
+    std::size_t enlisting_ = 0;  // drivers that have yet to say that they know it
     std::size_t background_ = 0; // buffers that background work holds
     std::uint32_t owed_ = 0;     // buffers that others took since background had one, up to its share
     const leg* promised_ = nullptr; // a background leg that was told of one and has not come for it

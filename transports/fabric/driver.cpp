@@ -62,7 +62,9 @@ libfabric_driver::libfabric_driver(const libfabric_options& o) : options_{o}, id
     closes_paths_ = p.closes_paths;
     asks_for_reads_ = p.asks_for_reads;
     emulated_writes_ = p.emulated_writes;
+    gpu_memory_ = p.gpu_memory;
     open_rails(std::move(p.rails), o, o.rails.empty());
+    near_ = nearness{rails_, o};
     stations_.resize(rails_.size());
     if (p.slow) off_loop_ = std::make_unique<off_loop>();
     if (sleeps_) make_descriptors();
@@ -138,15 +140,25 @@ wye::limits libfabric_driver::rail_limits(std::uint32_t r) const noexcept
 }
 
 /// Every rail of ours leads to some rail of theirs.
-std::uint64_t libfabric_driver::rails_between(const slice&, const slice&) const noexcept
+std::uint64_t libfabric_driver::rails_between(const slice& from, const slice& to) const noexcept
 {
-    return ~std::uint64_t{0} >> (64 - rails_.size());
+    const segment& here = *(remote_of(to) ? from : to).of;
+    return here.reach ? sorts_[here.reach - 1].rails : every_rail();
+}
+
+std::uint64_t libfabric_driver::near_rails(const slice& from, const slice& to) const noexcept
+{
+    const segment& here = *(remote_of(to) ? from : to).of;
+    return here.reach ? sorts_[here.reach - 1].near : every_rail();
 }
 
 bool libfabric_driver::carries(const slice& from, const slice& to) const noexcept
 {
-    const auto mine = [&](const slice& s) { return s.tier() == tier::dram && (!s.of->home || s.of->home == this); };
-    return mine(from) && mine(to) && !remote_of(from) != !remote_of(to);
+    if (!remote_of(from) == !remote_of(to)) return false;
+    const segment& here = *(remote_of(to) ? from : to).of;
+    const segment& there = *(remote_of(to) ? to : from).of;
+    const bool in_reach = here.tier == tier::dram || (here.tier == tier::vram && here.reach != 0);
+    return in_reach && !here.home && there.home == this;
 }
 
 /// What would never come to anything. A bad key on tcp drops the connection of everybody else's chunks, too.
@@ -442,6 +454,7 @@ libfabric_facts libfabric_driver::facts() const
     f.version = std::to_string(FI_MAJOR(::fi_version())) + "." + std::to_string(FI_MINOR(::fi_version()));
     f.sleeps = sleeps_;
     f.emulated_writes = emulated_writes_;
+    f.gpu_memory = gpu_memory_;
     for (const auto& r : rails_)
         f.rails.push_back({r->name(), r->what().domain_attr->name, r->printable_address(), rate_of(*r, options_)});
     return f;

@@ -73,7 +73,7 @@ rail::rail(provider::rail r, std::size_t most_posts, bool descriptor)
     fid_av* a = nullptr;
     must(::fi_av_open(d, &known, &a, nullptr), "fi_av_open");
     peers_.reset(a);
-    buffers_mr_ = enroll(buffers_.data(), buffers_.size(), 0);
+    buffers_mr_ = enroll({buffers_.data(), buffers_.size()}, 0);
     open();
 }
 
@@ -183,43 +183,49 @@ void rail::forget(fi_addr_t a) noexcept { ::fi_av_remove(peers_.get(), &a, 1, 0)
 
 /// A provider that chooses keys itself may choose first what has just become free. Such keys are held, to nothing that
 /// others may do, until it has come up with another.
-handle<fid_mr> rail::enroll(std::byte* base, std::size_t length, std::uint64_t remote) const
+handle<fid_mr> rail::enroll(const stretch& m, std::uint64_t remote) const
 {
-    if (remote == 0 || !(info_->domain_attr->mr_mode & FI_MR_PROV_KEY)) return enroll_once(base, length, remote);
+    if (remote == 0 || !(info_->domain_attr->mr_mode & FI_MR_PROV_KEY)) return enroll_once(m, remote);
+    stretch little = m;
+    little.length = 1;
     std::vector<handle<fid_mr>> held;
     for (;;) {
-        do held.push_back(enroll_once(base, 1, 0));
-        while (is_spent(*held.back(), base, base + length));
+        do held.push_back(enroll_once(little, 0));
+        while (is_spent(*held.back(), m));
         held.pop_back(); // the one to have, for who asks next
-        handle<fid_mr> mr = enroll_once(base, length, remote);
-        if (!is_spent(*mr, base, base + length)) return mr;
+        handle<fid_mr> mr = enroll_once(m, remote);
+        if (!is_spent(*mr, m)) return mr;
     }
 }
 
-bool rail::is_spent(const fid_mr& mr, const std::byte* base, const std::byte* end) const
+bool rail::is_spent(const fid_mr& mr, const stretch& m) const
 {
     const std::lock_guard lock{spent_mutex_};
     return std::any_of(spent_.begin(), spent_.end(), [&](const spent& s) {
-        return s.key == mr.key && s.base < end && base < s.end;
+        return s.key == mr.key && s.base < m.end() && m.base < s.end;
     });
 }
 
-void rail::end_key(handle<fid_mr> mr, const std::byte* base, std::size_t length) noexcept
+void rail::end_key(handle<fid_mr> mr, const stretch& m) noexcept
 {
     if (!mr) return;
     const std::lock_guard lock{spent_mutex_};
-    if (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) spent_.push_back({mr->key, base, base + length});
+    if (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) spent_.push_back({mr->key, m.base, m.end()});
     if (spent_.size() > most_spent) spent_.pop_front();
     mr.reset();
 }
 
-handle<fid_mr> rail::enroll_once(std::byte* base, std::size_t length, std::uint64_t remote) const
+handle<fid_mr> rail::enroll_once(const stretch& m, std::uint64_t remote) const
 {
-    const iovec where{base, length};
+    const iovec where{m.base, m.length};
     fi_mr_attr attr{};
     attr.mr_iov = &where;
     attr.iov_count = 1;
     attr.access = local_access | remote;
+    if (m.gpu >= 0) {
+        attr.iface = FI_HMEM_CUDA;
+        attr.device.cuda = m.gpu;
+    }
     for (int attempt = 0;; ++attempt) {
         attr.requested_key = draw_key(*info_);
         fid_mr* mr = nullptr;
