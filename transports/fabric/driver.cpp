@@ -120,6 +120,20 @@ bool libfabric_driver::watch(bool yes) noexcept
     });
 }
 
+/// The descriptor of a queue that is gone has left `epoll_` by itself.
+void libfabric_driver::reopen(std::uint32_t index)
+{
+    rail& r = *rails_[index];
+    const int before = r.descriptor();
+    r.open();
+    if (!watched_ || r.descriptor() == before) return;
+    epoll_event e{};
+    e.events = EPOLLIN;
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, r.descriptor(), &e) == 0) return;
+    r.detach().reset();
+    fail("epoll_ctl");
+}
+
 libfabric_driver::~libfabric_driver()
 {
     off_loop_.reset();

@@ -142,6 +142,7 @@ private:
     void open_rails(std::vector<provider::rail>, const libfabric_options&, bool partly);
     void make_descriptors();
     bool watch(bool) noexcept;
+    void reopen(std::uint32_t rail);
     std::optional<error_code> unfit(const chunk&) const noexcept;
     ssize_t post(path&, chunk&) noexcept;
     void wait_in(path&, chunk&) noexcept;

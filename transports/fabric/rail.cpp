@@ -102,8 +102,16 @@ void rail::open_queue(bool descriptor)
     attr.wait_obj = descriptor ? FI_WAIT_FD : FI_WAIT_NONE;
     fid_cq* q = nullptr;
     must(::fi_cq_open(domain_.get(), &attr, &q, nullptr), "fi_cq_open");
-    queue_.reset(q);
+    handle<fid_cq> fresh{q};
     if (descriptor) must(::fi_control(&q->fid, FI_GETWAIT, &descriptor_), "FI_GETWAIT");
+    queue_ = std::move(fresh);
+}
+
+/// ofi_rxm (to 2.6 at least) leaves what it waited for on behalf of an endpoint in the queue's list when that is closed, and
+/// fi_trywait(3) looks at it: freed memory. So each endpoint has a queue of its own there.
+bool rail::wears_out_queues() const noexcept
+{
+    return descriptor_ >= 0 && std::string_view{info_->fabric_attr->prov_name}.ends_with(";ofi_rxm");
 }
 
 handle<fid_ep> rail::make_endpoint()
@@ -122,6 +130,7 @@ handle<fid_ep> rail::make_endpoint()
 /// that was begun meanwhile, for what listens is not closed on exec.
 void rail::open()
 {
+    if (opened_ != 0 && wears_out_queues()) open_queue(true);
     handle<fid_ep> fresh;
     try {
         fresh = make_endpoint();
@@ -166,6 +175,7 @@ std::string rail::printable_address() const
 
 bool rail::may_sleep() noexcept
 {
+    if (!endpoint_) return true; // nothing comes
     fid* const all[] = {&queue_->fid};
     return ::fi_trywait(fabric_.get(), const_cast<fid**>(all), 1) == 0;
 }

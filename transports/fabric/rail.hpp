@@ -69,8 +69,8 @@ public:
     /// Throws system_error. `descriptor`: its queue must have one to sleep on.
     rail(provider::rail, std::size_t most_posts, bool descriptor);
 
-    /// The endpoint; where the provider has ports, at the address that it had before if nobody else has that now. Throws
-    /// system_error.
+    /// The endpoint; where the provider has ports, at the address that it had before if nobody else has that now. The queue
+    /// may be another then, and its descriptor. Throws system_error.
     void open();
     bool is_open() const noexcept { return endpoint_ != nullptr; }
     /// Which of the endpoints that it had; each has all that receives from its beginning.
@@ -132,6 +132,7 @@ private:
     slot* slot_of(void* context) noexcept;
     int reap_error(completion&) noexcept;
     void open_queue(bool descriptor);
+    bool wears_out_queues() const noexcept;
     handle<fid_ep> make_endpoint();
     void make_slots(std::size_t posts);
 
