@@ -91,8 +91,9 @@ void front::make(place at)
     c.socket = ends[0];
 }
 
-void front::run()
+void front::run(std::function<void()> begun)
 {
+    begun_ = std::move(begun);
     last_word_ = std::chrono::steady_clock::now();
     signals_.add(SIGINT);
     signals_.add(SIGTERM);
@@ -127,6 +128,7 @@ void front::heard(child& c, const message& m)
     } else if (m.f.what == verb::met) {
         if (++met_ != children_.size()) return;
         phase_ = phase::serving;
+        begun_();
         go_on();
     } else {
         requests_.heard(m);

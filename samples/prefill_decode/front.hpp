@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,8 +38,9 @@ public:
     front& operator=(const front&) = delete;
     ~front();
 
-    /// Until all requests are served, or Ctrl-C. Throws std::runtime_error with one line when a rank fails.
-    void run();
+    /// Until all requests are served, or Ctrl-C; calls `begun` before the first. Throws std::runtime_error with one line
+    /// when a rank fails.
+    void run(std::function<void()> begun);
     outcome result() const { return requests_.result(); }
     const std::vector<rank_report>& ranks() const noexcept { return reports_; }
 
@@ -74,6 +76,7 @@ private:
     phase phase_ = phase::starting;
     std::size_t ready_ = 0, met_ = 0, gone_ = 0;
     bool interrupted_ = false;
+    std::function<void()> begun_;
     std::chrono::steady_clock::time_point last_word_;
     std::vector<rank_report> reports_;
 };

@@ -54,7 +54,7 @@ exit_code run(const pd::settings& settings)
     s.settings = settings;
     {
         pd::front front{settings};
-        front.run();
+        front.run([&] { pd::print_head(std::cout, settings); });
         s.outcome = front.result();
         s.ranks = front.ranks();
     }

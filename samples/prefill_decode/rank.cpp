@@ -115,22 +115,29 @@ wye::task<> rank::live()
 wye::task<> rank::open()
 {
     agent_.add(wye::make_libfabric(fabric_options()));
-    const bool vram = settings_.memory == memory_kind::standin;
-    if (vram) agent_.add(wye::drivers::vram_standin());
-    const bool reached = at_.role != settings_.mover();
-    const auto others = settings_.direction == direction::write ? wye::access::read_write : wye::access::read_only;
-    for (std::uint32_t l = 0; l < layout_.layers; ++l) {
-        const wye::arena& a = memory_.emplace_back(layout_.layer_bytes());
-        const wye::memory m = vram ? wye::vram(a.data(), a.size()) : wye::dram(a.data(), a.size());
-        layers_.push_back(co_await agent_.register_memory(m));
-        if (reached) co_await agent_.publish(name_of_layer(l), layers_.back(), others);
-    }
+    if (settings_.memory == memory_kind::standin) agent_.add(wye::drivers::vram_standin());
+    for (std::uint32_t l = 0; l < layout_.layers; ++l) co_await open_layer(l);
     local_ = agent_.prepare(wye::blocks_of(layers_, layout_.part_bytes()));
     meeting_ = open_meeting_place(runtime_, settings_);
     message m;
     m.f.what = verb::ready;
     m.text = co_await meeting_->announce(agent_);
     line_.say(m);
+}
+
+wye::task<> rank::open_layer(std::uint32_t layer)
+{
+    const wye::arena& a = memory_.emplace_back(layout_.layer_bytes());
+    const bool vram = settings_.memory == memory_kind::standin;
+    const wye::memory m = vram ? wye::vram(a.data(), a.size()) : wye::dram(a.data(), a.size());
+    const auto others = settings_.direction == direction::write ? wye::access::read_write : wye::access::read_only;
+    try {
+        layers_.push_back(co_await agent_.register_memory(m));
+        if (at_.role != settings_.mover()) co_await agent_.publish(name_of_layer(layer), layers_.back(), others);
+    } catch (const wye::system_error& e) {
+        if (!vram || e.code() != wye::errc::not_supported) throw;
+        throw std::runtime_error{"--vram standin: no driver of this build reaches such memory of another process"};
+    }
 }
 
 /// Connects to those that ours copies to or from, if it does.

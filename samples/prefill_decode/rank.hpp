@@ -67,6 +67,7 @@ private:
 
     wye::task<> live();
     wye::task<> open();
+    wye::task<> open_layer(std::uint32_t layer);
     wye::task<> meet(message);
     wye::task<> connect(partner&, std::string hint);
     wye::task<> serve();

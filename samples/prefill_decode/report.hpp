@@ -16,7 +16,6 @@ struct summary {
     pd::outcome outcome;
     std::vector<rank_report> ranks;
 
-    std::uint64_t bytes_of_page() const { return settings.layout_of(role::prefill).bytes_of_page() * shares(); }
     std::uint64_t leaks() const; ///< pages that nobody gave back, and requests that a rank still holds
     double gb_per_s() const noexcept { return rate(outcome.wall_s); }
     double gb_per_s_moving() const noexcept { return rate(outcome.moving_s); } ///< while a transfer was under way
@@ -24,11 +23,11 @@ struct summary {
     double hidden() const noexcept;
 
 private:
-    /// Of a page that a rank has.
-    std::uint32_t shares() const noexcept { return settings.model.replicated ? 1 : settings.prefill.ranks; }
     double rate(double seconds) const noexcept { return seconds > 0 ? double(outcome.bytes) / 1e9 / seconds : 0; }
 };
 
+/// What is about to be done.
+void print_head(std::ostream&, const settings&);
 void print_table(std::ostream&, const summary&);
 void write_json(std::ostream&, const summary&);
 

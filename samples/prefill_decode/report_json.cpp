@@ -40,7 +40,7 @@ json::object settings_of(const summary& s)
             {"decode", of(set.decode)},
             {"layers", set.model.layers},
             {"page_tokens", set.page_tokens},
-            {"page_bytes", s.bytes_of_page()},
+            {"page_bytes", set.page_bytes()},
             {"scale", set.scale},
             {"pages", set.pages},
             {"requests", set.requests},

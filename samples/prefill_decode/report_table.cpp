@@ -33,22 +33,11 @@ std::string workers(const engines& e, std::string_view name)
            (e.ranks == 1 ? " rank" : " ranks");
 }
 
-void print_head(std::ostream& out, const summary& s)
-{
-    const settings& set = s.settings;
-    out << "prefill_decode: " << set.model.name << ", "
-        << (set.direction == direction::write ? "prefill writes, " : "decode reads, ") << workers(set.prefill, "prefill") << ", "
-        << workers(set.decode, "decode") << (s.outcome.interrupted ? "; INTERRUPTED" : "") << '\n';
-    label(out, "pages") << set.page_tokens << " tokens in " << set.model.layers << " layers, " << in_bytes(double(s.bytes_of_page()))
-                       << " (heads 1/" << set.scale << " of the model's), pools of " << grouped(set.pages) << ", in "
-                       << (set.memory == memory_kind::dram ? "DRAM" : "VRAM's stand-in: DRAM that plays it") << '\n';
-}
-
 void print_moved(std::ostream& out, const summary& s)
 {
     const outcome& o = s.outcome;
     label(out, "moved") << grouped(o.complete) << " requests, " << grouped(o.tokens) << " tokens, " << grouped(o.pages) << " pages, "
-                       << in_bytes(double(o.bytes)) << " in " << fixed(o.wall_s, 2) << " s\n";
+                       << in_bytes(double(o.bytes)) << " in " << fixed(o.wall_s, 2) << " s" << (o.interrupted ? "; INTERRUPTED\n" : "\n");
     label(out, "rate") << fixed(s.gb_per_s(), 3) << " GB/s, " << fixed(s.gb_per_s_moving(), 3)
                       << " while a transfer was under way\n";
     label(out, "transfer") << times(o.transfer_ms) << "   first copy's begin to last rank's word\n";
@@ -83,9 +72,18 @@ void print_killing(std::ostream& out, const summary& s)
 
 } // namespace
 
+void print_head(std::ostream& out, const settings& s)
+{
+    out << "prefill_decode: " << s.model.name << ", " << (s.direction == direction::write ? "prefill writes, " : "decode reads, ")
+        << workers(s.prefill, "prefill") << ", " << workers(s.decode, "decode") << '\n';
+    label(out, "pages") << s.page_tokens << " tokens in " << s.model.layers << " layers, " << in_bytes(double(s.page_bytes()))
+                        << " (heads 1/" << s.scale << " of the model's), pools of " << grouped(s.pages) << ", in "
+                        << (s.memory == memory_kind::dram ? "DRAM" : "VRAM's stand-in: DRAM that plays it") << '\n'
+                        << std::flush;
+}
+
 void print_table(std::ostream& out, const summary& s)
 {
-    print_head(out, s);
     print_moved(out, s);
     print_overlap(out, s);
     print_killing(out, s);

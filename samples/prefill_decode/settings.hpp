@@ -48,6 +48,11 @@ struct settings {
 
     pd::sharding sharding() const { return {model, page_tokens, prefill.ranks, decode.ranks}; }
     layout layout_of(role r) const { return r == role::prefill ? sharding().prefill(pages) : sharding().decode(pages); }
+    /// Of a page in all layers, with all heads.
+    std::size_t page_bytes() const noexcept
+    {
+        return std::size_t{model.layers} * model.halves * model.heads * page_tokens * model.head_bytes;
+    }
     const engines& of(role r) const noexcept { return r == role::prefill ? prefill : decode; }
     std::uint32_t pages_for(std::uint32_t tokens) const noexcept { return (tokens + page_tokens - 1) / page_tokens; }
     /// The role whose ranks copy; those of the other wait to be told.
