@@ -55,6 +55,22 @@ wye::task<> copies::ended(std::size_t group)
     while (left_[group] != 0) co_await changed_.wait();
 }
 
+void together::begin(wye::task<> t)
+{
+    ++left_;
+    asio::co_spawn(on_, std::move(t), [this](std::exception_ptr e) {
+        if (e && !failure_) failure_ = e;
+        --left_;
+        changed_.notify();
+    });
+}
+
+wye::task<> together::ended()
+{
+    while (left_ != 0) co_await changed_.wait();
+    if (failure_) std::rethrow_exception(failure_);
+}
+
 rank::rank(const settings& s, place at, int socket)
     : settings_{s}, at_{at}, layout_{s.layout_of(at.role)}, line_{runtime_.io(), socket},
       agent_{runtime_, at.name(), agent_options(s)}, idle_{runtime_.get_executor()}
@@ -221,28 +237,32 @@ wye::task<ending> rank::told(std::string key, const partners& by)
     }
     // The lease is over. Those who have spoken are asked no more; the others are lost, or are locked out.
     ending worst = ending::told;
-    for (const partner& p : by) {
-        const ending one = co_await told_alone(key, p);
-        worst = std::max(worst, one);
-    }
+    together each{runtime_.get_executor()};
+    for (const partner& p : by) each.begin(told_alone(key, p, worst));
+    co_await each.ended();
     co_return worst;
 }
 
-wye::task<ending> rank::told_alone(std::string key, const partner& by)
+wye::task<> rank::told_alone(std::string key, const partner& by, ending& worst)
 {
     wye::wanted one;
     one.key = key;
     one.peer = by.name;
     one.deadline = lost_within;
+    ending how = ending::told;
     try {
         const wye::notification n = co_await agent_.notified(one);
-        co_return n.aborted ? ending::aborted : ending::told;
+        if (n.aborted) how = ending::aborted;
     } catch (const wye::system_error& e) {
-        if (e.code() == wye::errc::peer_lost) co_return ending::lost;
-        if (e.code() != wye::errc::deadline_missed) throw;
+        if (e.code() != wye::errc::peer_lost && e.code() != wye::errc::deadline_missed) throw;
+        how = e.code() == wye::errc::peer_lost ? ending::lost : ending::revoked;
     }
-    for (std::uint32_t l = 0; l < layout_.layers; ++l) co_await agent_.revoke(name_of_layer(l), by.name);
-    co_return ending::revoked;
+    if (how == ending::revoked) {
+        together layers{runtime_.get_executor()};
+        for (std::uint32_t l = 0; l < layout_.layers; ++l) layers.begin(agent_.revoke(name_of_layer(l), by.name));
+        co_await layers.ended();
+    }
+    worst = std::max(worst, how);
 }
 
 wye::task<ending> rank::settle(std::string key, const partners& whom, const copies& moved, bool tell)

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -43,6 +43,22 @@ private:
     std::vector<wye::error_code> errors_;
     std::vector<std::size_t> left_;
     std::uint64_t bytes_ = 0;
+};
+
+/// Tasks at the same time. Await `ended` before it goes.
+class together {
+public:
+    explicit together(const wye::executor& on) : on_{on}, changed_{on} {}
+
+    void begin(wye::task<>);
+    /// When all of them have. Throws what the first that failed threw.
+    wye::task<> ended();
+
+private:
+    wye::executor on_;
+    samples::event changed_;
+    std::size_t left_ = 0;
+    std::exception_ptr failure_;
 };
 
 /// One process of an engine: its share of each page, an agent, the ranks of the other role that it has to do with, and what
@@ -86,7 +102,7 @@ private:
     /// Waits for a word from each of these, for as long as the lease lasts. When it returns none of them touches the pages
     /// of that request any more.
     wye::task<ending> told(std::string key, const partners& by);
-    wye::task<ending> told_alone(std::string key, const partner& by);
+    wye::task<> told_alone(std::string key, const partner& by, ending& worst);
     /// What came of copies that have ended. Those that could not tell of themselves, being one of many, are told of.
     wye::task<ending> settle(std::string key, const partners& whom, const copies&, bool tell);
     /// Of what a request copies, the blocks at our side or at the partner's.
