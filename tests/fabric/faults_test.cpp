@@ -109,6 +109,29 @@ BOOST_AUTO_TEST_CASE(a_loop_sleeps_beside_a_closed_rail_and_wakes_by_an_opened_o
     ::mallopt(M_PERTURB, 0);
 }
 
+// The only rail is opened again to ask whether writes that were given up have landed: what comes over it wakes as before.
+BOOST_AUTO_TEST_CASE(a_loop_wakes_by_a_rail_that_was_opened_to_ask)
+{
+    flying w{1};
+    bool fenced = false, opened = false; // and its loop would sleep between two polls
+    w.here->fence(0, [&] { fenced = true; });
+    BOOST_TEST(w.both([&] { return w.here->arm(), fenced; }));
+    w.here->open_rail(0, [&](error_code e) { opened = !e; });
+    BOOST_TEST(w.both([&] { return w.here->arm(), opened; }));
+    const bool asleep = poll({w.here.get(), w.there.get()}, [&] {
+        ::pollfd quiet{w.here->wait_handle(), POLLIN, 0};
+        return w.here->arm() && ::poll(&quiet, 1, 200) == 0; // nor by its timer
+    });
+    BOOST_TEST(asleep);
+    w.there->send(w.us, 0, bytes(100));
+    bool woken = false;
+    poll({w.there.get()}, [&] {
+        ::pollfd ready{w.here->wait_handle(), POLLIN, 0};
+        return woken = ::poll(&ready, 1, 10) == 1;
+    }, 5s);
+    BOOST_TEST(woken);
+}
+
 // Endpoints close and memory is registered on the helper thread, as with a NIC that takes its time.
 BOOST_AUTO_TEST_CASE(what_is_slow_is_off_the_loop)
 {

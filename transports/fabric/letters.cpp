@@ -53,7 +53,7 @@ void libfabric_driver::open_to_ask() noexcept
     for (std::uint32_t r = 0; r < rails(); ++r) {
         if (stations_[r].closing) continue;
         try {
-            return rails_[r]->open();
+            return reopen(r);
         } catch (const system_error&) {
             // another, or later
         }
