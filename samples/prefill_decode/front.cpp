@@ -121,7 +121,7 @@ void front::heard(child& c, const message& m)
     if (m.f.what == verb::failed) throw std::runtime_error{c.at.name() + ": " + m.text};
     if (m.f.what == verb::bye) {
         c.may_go = true;
-        reports_.push_back({c.at.name(), m.f.bytes, m.f.held, m.f.peak_rss});
+        reports_.push_back({c.at.name(), m.f.bytes, m.f.peak_rss});
     } else if (m.f.what == verb::ready) {
         c.hint = m.text;
         if (++ready_ == children_.size()) introduce();

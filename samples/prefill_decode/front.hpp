@@ -25,7 +25,6 @@ namespace pd {
 struct rank_report {
     std::string name;
     std::uint64_t bytes = 0;    ///< that it copied
-    std::uint64_t held = 0;     ///< requests that it has not let go of
     std::uint64_t peak_rss = 0;
 };
 

@@ -49,8 +49,7 @@ struct message {
         std::uint64_t begun_ns = 0, ended_ns = 0; ///< of what was copied, by the steady clock
         std::uint64_t exposed_ns = 0;      ///< of that, not hidden behind compute
         std::uint64_t bytes = 0;
-        std::uint64_t held = 0;            ///< bye: requests whose pages are still held
-        std::uint64_t peak_rss = 0;
+        std::uint64_t peak_rss = 0;        ///< bye
     } f;
     std::vector<std::uint32_t> mine, theirs; ///< pages
     std::string text;

@@ -19,13 +19,6 @@
 
 namespace pd {
 
-std::uint64_t summary::leaks() const
-{
-    std::uint64_t held = 0;
-    for (const rank_report& r : ranks) held += r.held;
-    return outcome.prefill_leaks + outcome.decode_leaks + held;
-}
-
 double summary::hidden() const noexcept
 {
     if (outcome.plain.ms() <= 0 || outcome.layerwise.parts == 0) return 0;

@@ -121,7 +121,6 @@ wye::task<> rank::live()
     co_await meeting_->leave(agent_);
     message m;
     m.f.what = verb::bye;
-    m.f.held = under_way_;
     m.f.bytes = bytes_;
     m.f.peak_rss = peak_rss();
     line_.say(m);

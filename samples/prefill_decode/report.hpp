@@ -16,7 +16,8 @@ struct summary {
     pd::outcome outcome;
     std::vector<rank_report> ranks;
 
-    std::uint64_t leaks() const; ///< pages that nobody gave back, and requests that a rank still holds
+    /// Pages that nobody gave back.
+    std::uint64_t leaks() const noexcept { return outcome.prefill_leaks + outcome.decode_leaks; }
     double gb_per_s() const noexcept { return rate(outcome.wall_s); }
     double gb_per_s_moving() const noexcept { return rate(outcome.moving_s); } ///< while a transfer was under way
     /// What share of a transfer's time was hidden behind compute.

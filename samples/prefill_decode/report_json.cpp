@@ -78,7 +78,7 @@ json::array ranks_of(const summary& s)
 {
     json::array out;
     for (const rank_report& r : s.ranks)
-        out.push_back({{"name", r.name}, {"bytes", r.bytes}, {"held", r.held}, {"peak_rss_bytes", r.peak_rss}});
+        out.push_back({{"name", r.name}, {"bytes", r.bytes}, {"peak_rss_bytes", r.peak_rss}});
     return out;
 }
 
