@@ -26,7 +26,7 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 /// Beyond the lease: how long nobody may have anything to say while something is to be done.
-constexpr auto patience = 30s;
+constexpr auto patience = 60s;
 /// What is under way at Ctrl-C may take so long to end.
 constexpr auto last_call = 10s;
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "meeting.hpp"
 
-#include <chrono>
 #include <optional>
 #include <stdexcept>
 
@@ -12,10 +11,6 @@ namespace pd {
 
 namespace {
 
-using namespace std::chrono_literals;
-
-constexpr auto find_within = 10s;
-
 /// Each serves its metadata on loopback; the hint is where.
 class side_channels final : public meeting_place {
 public:
@@ -25,6 +20,7 @@ public:
     {
         wye::side_channel_options o;
         o.secret = secret_;
+        o.handshake_within = find_within;
         door_.emplace(agent, o);
         co_return door_->endpoint();
     }

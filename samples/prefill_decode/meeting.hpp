@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -8,10 +9,14 @@
 #include <wye/peer.hpp>
 #include <wye/runtime.hpp>
 #include <wye/task.hpp>
+#include <wye/units.hpp>
 
 #include "settings.hpp"
 
 namespace pd {
+
+/// All start at once, and may have few processors.
+inline constexpr wye::duration find_within = std::chrono::seconds{20};
 
 /// How ranks find each other: the one place that knows. The agent must outlive it.
 class meeting_place {

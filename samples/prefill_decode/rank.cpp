@@ -22,8 +22,8 @@ namespace {
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
-/// A rank computes and checks a layer between two polls, which is milliseconds, on a machine that may be busy.
-constexpr wye::duration longest_gap = 1s, lost_after = 1s;
+/// A rank computes and checks a layer between two polls, which is milliseconds, but not where ranks share few processors.
+constexpr wye::duration longest_gap = 2s, lost_after = 2s;
 /// Who is named in a wait is found to be lost within this.
 constexpr wye::duration lost_within = 2 * (longest_gap + lost_after);
 
@@ -83,6 +83,7 @@ wye::agent_options rank::agent_options(const settings& s)
     o.peers.secret = s.secret;
     o.peers.longest_gap = longest_gap;
     o.peers.lost_after = lost_after;
+    o.peers.connect_within = find_within;
     return o;
 }
 
