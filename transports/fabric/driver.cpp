@@ -469,8 +469,10 @@ libfabric_facts libfabric_driver::facts() const
     f.sleeps = sleeps_;
     f.emulated_writes = emulated_writes_;
     f.gpu_memory = gpu_memory_;
-    for (const auto& r : rails_)
-        f.rails.push_back({r->name(), r->what().domain_attr->name, r->printable_address(), rate_of(*r, options_)});
+    for (const auto& r : rails_) {
+        const fi_domain_attr& d = *r->what().domain_attr;
+        f.rails.push_back({r->name(), d.name, r->printable_address(), rate_of(*r, options_), d.ep_cnt, d.mr_cnt});
+    }
     return f;
 }
 
