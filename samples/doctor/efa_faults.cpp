@@ -67,7 +67,7 @@ private:
         report_.add({check, fine ? verdict::ok : verdict::failed, std::move(why), {}, std::move(facts)});
     }
 
-    /// Writes the seed's bytes over all of it, and the other side looks at it when it is told.
+    /// Writes the seed's bytes over all of it, and has looked at it over there.
     wye::task<> overwrite(std::uint64_t seed)
     {
         order o;
@@ -80,6 +80,7 @@ private:
         told.payload = payload;
         ++talk_.told;
         co_await wye::copy(line_.came(0, length_), line_.area.sub(0, length_), told);
+        co_await talk_.checked(talk_.told);
     }
     /// Once more, without any bytes.
     wye::task<> look_again(std::uint64_t seed)
