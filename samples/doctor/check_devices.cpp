@@ -30,10 +30,11 @@ std::vector<std::string> efa_functions(const tree& t)
     return found;
 }
 
-finding none_here(const tree& t)
+finding none_here(const patient& p)
 {
-    finding f{"rdma devices", verdict::warning, "none here: wye reaches others over tcp", {}, {{"devices", json::array{}}}};
-    if (const auto pci = efa_functions(t); !pci.empty()) {
+    finding f{"rdma devices", verdict::warning, "none in /sys/class/infiniband", {}, {{"devices", json::array{}}}};
+    if (p.fabric) f.why += ": wye reaches others over " + p.fabric->provider;
+    if (const auto pci = efa_functions(p.files); !pci.empty()) {
         f.verdict = verdict::failed;
         f.why = some(pci.size(), "EFA function") + " on the PCI bus (" + joined(pci) + ") without a driver";
         f.advice = {"modprobe efa; on an image without it run EFA's installer"};
@@ -106,7 +107,7 @@ void check_open(const patient& p, report& r)
 
 void check_devices(const patient& p, report& r)
 {
-    if (p.devices.empty()) return r.add(none_here(p.files));
+    if (p.devices.empty()) return r.add(none_here(p));
     std::vector<std::string> names;
     for (const device& d : p.devices) names.push_back(d.name);
     finding f{"rdma devices", verdict::ok, some(p.devices.size(), "device") + ": " + joined(names)};
