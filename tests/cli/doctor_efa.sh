@@ -38,6 +38,7 @@ claims "$scratch/report" verdict==warning efa.provider==tcp\;ofi_rxm 'efa.said==
 
 # The side that serves is killed in the middle: the other one says so, and nothing is left of either.
 serve
+: > "$scratch/out"
 "$doctor" --efa --peer "$at" --rails $rails --mib 8 --seconds 0.1 > "$scratch/out" 2> "$scratch/err" &
 visitor=$!
 cleanup+=("kill -KILL $visitor 2> /dev/null")
