@@ -13,7 +13,7 @@ namespace {
 
 constexpr double gib = 1024.0 * 1024 * 1024;
 constexpr std::uint64_t spare_descriptors = 64; // the program's own
-constexpr double most_pages = 22e6; // entries of one EFA NIC's tables, as others have found by trying (22 to 24 million)
+constexpr double most_pages = 22e6;             // entries in one EFA NIC, as others found by trying: 22 to 24 million
 constexpr double huge_page = 2.0 * 1024 * 1024, small_page = 4096;
 
 /// What is to be had, and who says so; nothing where nobody does.
@@ -92,15 +92,18 @@ void check_pairs(const patient& p, report& r)
     const std::uint64_t peers = p.how.peers, rails = rails_of(p);
     const bool efa = provider_of(p).starts_with("efa");
     const std::uint64_t each = efa ? 1 : peers;
-    const std::string what = std::string{each == 1 ? "queue pair" : "queue pairs"} + " of each rail for " + some(peers, "peer");
-    finding f = against("queue pairs", each, efa ? what + ", however many" : what, by_libfabric(p, &wye::libfabric_facts::rail::most_endpoints));
+    const std::string what =
+        std::string{each == 1 ? "queue pair" : "queue pairs"} + " of each rail for " + some(peers, "peer");
+    finding f = against("queue pairs", each, efa ? what + ", however many" : what,
+                        by_libfabric(p, &wye::libfabric_facts::rail::most_endpoints));
     f.facts["rails"] = rails;
     if (efa) {
         f.facts["address_handles"] = peers;
         f.why += "; " + some(peers, "address handle") + " of each, one a peer";
     }
     if (f.verdict != verdict::ok)
-        f.advice = {"fewer peers, or fewer rails to each: libfabric_options::rails; NCCL takes queue pairs of the same NICs"};
+        f.advice = {
+            "fewer peers, or fewer rails to each: libfabric_options::rails; NCCL takes queue pairs of the same NICs"};
     r.add(std::move(f));
 }
 
@@ -114,7 +117,8 @@ void check_registrations(const patient& p, report& r)
     r.add(std::move(f));
     const allowance objects = by_cgroup(p);
     if (objects.source.empty()) return;
-    finding g = against("rdma cgroup", each + 16, "objects of each device", objects); // queues, domains, pairs beside them
+    finding g =
+        against("rdma cgroup", each + 16, "objects of each device", objects); // queues, domains, pairs beside them
     if (g.verdict != verdict::ok) g.advice = {"raise rdma.max of the control group, or publish fewer regions"};
     r.add(std::move(g));
 }
@@ -126,12 +130,14 @@ void check_pages(const patient& p, report& r)
     const bool huge = enabled.find("[always]") != enabled.npos || enabled.find("[madvise]") != enabled.npos ||
                       leading_number(value_of(p.files.text("proc/meminfo"), "HugePages_Free")).value_or(0) != 0;
     const double pages = bytes / (huge ? huge_page : small_page);
-    finding f{"nic page tables", verdict::ok, bytes_text(bytes) + " on pages of " + (huge ? "2 MiB" : "4 KiB") + " are " +
-              std::to_string(static_cast<std::uint64_t>(pages)) + " entries of some 22 million in each NIC"};
+    finding f{"nic page tables", verdict::ok,
+              bytes_text(bytes) + " on pages of " + (huge ? "2 MiB" : "4 KiB") + " are " +
+                  std::to_string(static_cast<std::uint64_t>(pages)) + " entries of some 22 million in each NIC"};
     f.facts = {{"pages", pages}, {"most", most_pages}, {"huge", huge}};
     if (pages > most_pages) {
         f.verdict = verdict::failed;
-        f.advice = {"take memory on huge pages (wye::arena does where it may)", "register with near rails only, or less"};
+        f.advice = {"take memory on huge pages (wye::arena does where it may)",
+                    "register with near rails only, or less"};
     }
     r.add(std::move(f));
 }
@@ -141,11 +147,16 @@ void check_descriptors(const patient& p, report& r)
     const std::uint64_t needed = p.how.peers * rails_of(p) + spare_descriptors;
     const std::string limit = value_of(p.files.text("proc/self/limits"), "Max open files");
     allowance a;
-    if (const auto n = leading_number(limit)) a = {*n, "/proc/self/limits"};
-    else if (limit.starts_with("unlimited")) a = {std::numeric_limits<std::int64_t>::max(), "/proc/self/limits"};
-    finding f = against("descriptors", needed, "for connections to " + some(p.how.peers, "peer") + " and the program itself", a);
-    if (a.source.empty()) f.advice = {"ulimit -n says how many there are"};
-    else if (f.verdict != verdict::ok) f.advice = {"ulimit -n, or LimitNOFILE= in the unit that starts it"};
+    if (const auto n = leading_number(limit))
+        a = {*n, "/proc/self/limits"};
+    else if (limit.starts_with("unlimited"))
+        a = {std::numeric_limits<std::int64_t>::max(), "/proc/self/limits"};
+    finding f = against("descriptors", needed,
+                        "for connections to " + some(p.how.peers, "peer") + " and the program itself", a);
+    if (a.source.empty())
+        f.advice = {"ulimit -n says how many there are"};
+    else if (f.verdict != verdict::ok)
+        f.advice = {"ulimit -n, or LimitNOFILE= in the unit that starts it"};
     r.add(std::move(f));
 }
 
@@ -156,8 +167,10 @@ void check_budget(const patient& p, report& r)
     if (provider_of(p).starts_with("tcp")) return check_descriptors(p, r);
     check_pairs(p, r);
     check_registrations(p, r);
-    if (provider_of(p).starts_with("efa")) check_pages(p, r);
-    else check_descriptors(p, r);
+    if (provider_of(p).starts_with("efa"))
+        check_pages(p, r);
+    else
+        check_descriptors(p, r);
 }
 
 } // namespace doctor

@@ -79,7 +79,8 @@ void check_state(const std::vector<device>& all, report& r)
     if (!down.empty()) {
         f.verdict = verdict::failed;
         f.why = "not active: " + joined(down);
-        f.advice = {"dmesg | grep -i -e efa -e mlx: what the driver says of them", "detach and attach the interface, or replace the host"};
+        f.advice = {"dmesg | grep -i -e efa -e mlx: what the driver says of them",
+                    "detach and attach the interface, or replace the host"};
     }
     r.add(std::move(f));
 }
@@ -90,12 +91,15 @@ void check_open(const patient& p, report& r)
     const auto nodes = p.files.list("dev/infiniband");
     const auto n = static_cast<std::size_t>(
         std::count_if(nodes.begin(), nodes.end(), [](const std::string& s) { return s.starts_with("uverbs"); }));
-    finding f{"device files", verdict::ok, some(n, "device") + " of " + std::to_string(p.devices.size()) + " in /dev/infiniband"};
+    finding f{"device files", verdict::ok,
+              some(n, "device") + " of " + std::to_string(p.devices.size()) + " in /dev/infiniband"};
     f.facts = {{"in_dev", n}, {"in_sys", p.devices.size()}};
     if (n == 0) {
         f.verdict = verdict::failed;
-        f.why = "/sys has " + some(p.devices.size(), "RDMA device") + ", and /dev/infiniband none: this process may open none";
-        f.advice = {"in a pod: the EFA device plugin must run on the node, and the pod ask for vpc.amazonaws.com/efa in its limits",
+        f.why = "/sys has " + some(p.devices.size(), "RDMA device") +
+                ", and /dev/infiniband none: this process may open none";
+        f.advice = {"in a pod: the EFA device plugin must run on the node, and the pod ask for vpc.amazonaws.com/efa "
+                    "in its limits",
                     "in a container: --device /dev/infiniband", "on the host: modprobe ib_uverbs"};
     } else if (n < p.devices.size()) {
         f.why += ": the others belong to somebody else";

@@ -56,12 +56,14 @@ finding judge(const wye::topology& t)
         const wye::topology::rail* const first = g.rails.empty() ? nullptr : t.find(g.rails.front());
         if (first && first->numa >= 0 && g.numa >= 0 && first->numa != g.numa) far += (far.empty() ? "" : ", ") + g.pci;
     }
-    const std::string each = fewest == most ? std::to_string(most) : std::to_string(fewest) + " to " + std::to_string(most);
+    const std::string each =
+        fewest == most ? std::to_string(most) : std::to_string(fewest) + " to " + std::to_string(most);
     f.why = some(t.gpus.size(), "GPU") + ", " + some(t.rails.size(), "rail") + ", " + each + " near each";
     if (!far.empty()) {
         f.verdict = verdict::warning;
         f.why += "; none on the node of " + far;
-        f.advice = {"give that GPU's work to a process that others' rails are far from, too, or ask for all EFA devices of the host"};
+        f.advice = {"in a pod ask for all EFA devices of the host; where it has no more, the way between sockets is in "
+                    "between"};
     }
     return f;
 }
@@ -71,7 +73,8 @@ finding judge(const wye::topology& t)
 void check_map(const patient& p, report& r)
 {
     if (!p.files.is_this_machine())
-        return r.add({"near rails", verdict::ok, "not asked: these are another machine's files; --topology FILE.xml reads a saved map"});
+        return r.add({"near rails", verdict::ok,
+                      "not asked: these are another machine's files; --topology FILE.xml reads a saved map"});
     try {
         r.add(judge(wye::read_topology()));
     } catch (const std::exception& e) {

@@ -37,12 +37,14 @@ finding judge_lock(const patient& p, std::uint64_t limit)
         f.why += ", and CAP_IPC_LOCK makes that of no account";
         return f;
     }
-    f.advice = {"ulimit -l unlimited: in /etc/security/limits.d, or LimitMEMLOCK=infinity in the unit that starts it",
-                "in a pod: the limit is the container runtime's (LimitMEMLOCK=infinity of containerd), or add IPC_LOCK to "
-                "securityContext.capabilities"};
+    f.advice = {
+        "ulimit -l unlimited: in /etc/security/limits.d, or LimitMEMLOCK=infinity in the unit that starts it",
+        "in a pod: the limit is the container runtime's (LimitMEMLOCK=infinity of containerd), or add IPC_LOCK to "
+        "securityContext.capabilities"};
     if (p.devices.empty()) {
         f.verdict = verdict::warning;
-        f.why += ": enough here, since tcp locks nothing, and too little for NICs that shall reach " + bytes_text(wanted);
+        f.why +=
+            ": enough here, since tcp locks nothing, and too little for NICs that shall reach " + bytes_text(wanted);
     } else {
         f.verdict = verdict::failed;
         f.why += ", and NICs shall reach " + bytes_text(wanted) + ": registering it will fail with ENOMEM";
@@ -55,7 +57,10 @@ void check_lock(const patient& p, report& r)
     const std::string limits = value_of(p.files.text("proc/self/limits"), "Max locked memory");
     if (limits.starts_with("unlimited")) return r.add(judge_lock(p, std::numeric_limits<std::uint64_t>::max()));
     if (const auto n = leading_number(limits)) return r.add(judge_lock(p, *n));
-    r.add({"locked memory", verdict::warning, "/proc/self/limits does not say what may be locked", {"ulimit -l says it"}});
+    r.add({"locked memory",
+           verdict::warning,
+           "/proc/self/limits does not say what may be locked",
+           {"ulimit -l says it"}});
 }
 
 /// "always [madvise] never" is "madvise".
@@ -71,7 +76,8 @@ void check_pages(const patient& p, report& r)
     const auto number = [&](const char* name) { return leading_number(value_of(info, name)).value_or(0); };
     const std::uint64_t total = number("HugePages_Total"), free = number("HugePages_Free");
     const std::string transparent = chosen(p.files.line("sys/kernel/mm/transparent_hugepage/enabled"));
-    finding f{"huge pages", verdict::ok, std::to_string(free) + " free of " + std::to_string(total) + " reserved; transparent ones: "};
+    finding f{"huge pages", verdict::ok,
+              std::to_string(free) + " free of " + std::to_string(total) + " reserved; transparent ones: "};
     f.why += transparent.empty() ? "not in this kernel" : transparent;
     f.facts = {{"total", total}, {"free", free}, {"kib", number("Hugepagesize")}, {"transparent", transparent}};
     const bool wished = transparent == "always" || transparent == "madvise"; // wye::arena asks for them
@@ -82,7 +88,8 @@ void check_pages(const patient& p, report& r)
     } else if (p.has_efa() && free == 0) {
         f.verdict = verdict::warning;
         f.why += "; efa's own buffers would like some that are reserved";
-        f.advice = {"reserve some: vm.nr_hugepages in sysctl (EFA's installer does); in a pod hugepages-2Mi in its limits"};
+        f.advice = {
+            "reserve some: vm.nr_hugepages in sysctl (EFA's installer does); in a pod hugepages-2Mi in its limits"};
     }
     r.add(std::move(f));
 }

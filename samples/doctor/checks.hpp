@@ -31,12 +31,12 @@ struct patient {
 };
 
 /// Each adds findings, and throws nothing but bad_alloc.
-void check_fabric(patient&, report&);         ///< libfabric, its provider and rails
-void check_devices(const patient&, report&);  ///< RDMA devices, their state, and whether this process may open them
-void check_map(const patient&, report&);      ///< which rails are near which GPU
-void check_memory(const patient&, report&);   ///< what may be locked; huge pages
+void check_fabric(patient&, report&);        ///< libfabric, its provider and rails
+void check_devices(const patient&, report&); ///< RDMA devices, their state, and whether this process may open them
+void check_map(const patient&, report&);     ///< which rails are near which GPU
+void check_memory(const patient&, report&);  ///< what may be locked; huge pages
 void check_gpudirect(const patient&, report&);
-void check_budget(const patient&, report&);   ///< queue pairs, registrations, descriptors for `settings::peers`
+void check_budget(const patient&, report&); ///< queue pairs, registrations, descriptors for `settings::peers`
 void check_counters(const patient&, report&);
 
 /// What sent packets and received none means, by what was counted: null when it is not so.

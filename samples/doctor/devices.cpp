@@ -13,7 +13,8 @@ namespace {
 void read_counters(const tree& t, const fs::path& folder, counters& into)
 {
     for (const std::string& name : t.list(folder))
-        if (const auto n = t.number(folder / name); n && name != "lifespan") into[name] += *n; // how often they are read
+        if (const auto n = t.number(folder / name); n && name != "lifespan")
+            into[name] += *n; // how often they are read
 }
 
 /// "4: ACTIVE" is "ACTIVE".

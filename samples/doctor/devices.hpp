@@ -17,13 +17,13 @@ using counters = std::map<std::string, std::uint64_t>;
 
 /// An RDMA device as /sys/class/infiniband has it.
 struct device {
-    std::string name;   ///< "rdmap79s0"
-    std::string pci;    ///< "0000:4f:00.0"; empty when its link does not say
-    std::string driver; ///< "efa"
-    std::string state;  ///< of its first port: "ACTIVE"
+    std::string name;        ///< "rdmap79s0"
+    std::string pci;         ///< "0000:4f:00.0"; empty when its link does not say
+    std::string driver;      ///< "efa"
+    std::string state;       ///< of its first port: "ACTIVE"
     std::string peer_memory; ///< who lets it reach GPU memory, as efa's driver says: "NVIDIA"
     int numa = -1;
-    double gbps = 0;    ///< of its first port
+    double gbps = 0; ///< of its first port
     doctor::counters counters;
 
     bool efa() const { return driver == "efa"; }

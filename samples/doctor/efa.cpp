@@ -101,8 +101,13 @@ private:
     }
     json::object row(std::size_t n, double nominal, const rates& r)
     {
-        finding f{"rates", verdict::ok, some(n, "rail") + ": writes " + rate_text(r.write) + ", reads " + rate_text(r.read)};
-        f.facts = {{"rails", n}, {"write_bytes_per_s", r.write}, {"read_bytes_per_s", r.read}, {"links_bytes_per_s", nominal}, {"right", r.right}};
+        finding f{"rates", verdict::ok,
+                  some(n, "rail") + ": writes " + rate_text(r.write) + ", reads " + rate_text(r.read)};
+        f.facts = {{"rails", n},
+                   {"write_bytes_per_s", r.write},
+                   {"read_bytes_per_s", r.read},
+                   {"links_bytes_per_s", nominal},
+                   {"right", r.right}};
         json::object facts = f.facts;
         if (!r.right) {
             f.verdict = verdict::failed;
@@ -110,7 +115,8 @@ private:
         } else if (is_efa(line_.us.facts.provider) && std::min(r.write, r.read) < good * nominal) {
             f.verdict = verdict::warning;
             f.why += ", of links of " + rate_text(nominal);
-            f.advice = {"use rails near the memory (doctor's map; numactl); one core posts some 2 million pieces a second at most"};
+            f.advice = {"use rails near the memory (doctor's map; numactl); one core posts some 2 million pieces a "
+                        "second at most"};
         }
         report_.add(std::move(f));
         return facts;
@@ -125,7 +131,9 @@ private:
             const double write = co_await rate_of(line_, direction::write, size, how_.seconds);
             const double read = co_await rate_of(line_, direction::read, size, how_.seconds);
             table.push_back({{"bytes", size}, {"write_bytes_per_s", write}, {"read_bytes_per_s", read}});
-            report_.add({"blocks", verdict::ok, bytes_text(static_cast<double>(size)) + " each, all rails: writes " + rate_text(write) + ", reads " + rate_text(read)});
+            report_.add({"blocks", verdict::ok,
+                         bytes_text(static_cast<double>(size)) + " each, all rails: writes " + rate_text(write) +
+                             ", reads " + rate_text(read)});
         }
         out_["blocks"] = std::move(table);
     }
@@ -137,22 +145,27 @@ private:
             const char* name;
             std::size_t bytes;
         };
-        constexpr std::array<kind, 7> kinds{{{small::write, "write", 64}, {small::write, "write", 4_KiB}, {small::write, "write", 64_KiB},
-                                             {small::read, "read", 4_KiB}, {small::write_told, "write and notification", 64},
-                                             {small::write_told, "write and notification", 64_KiB}, {small::word, "notification", 0}}};
+        constexpr std::array<kind, 7> kinds{{{small::write, "write", 64},
+                                             {small::write, "write", 4_KiB},
+                                             {small::write, "write", 64_KiB},
+                                             {small::read, "read", 4_KiB},
+                                             {small::write_told, "write and notification", 64},
+                                             {small::write_told, "write and notification", 64_KiB},
+                                             {small::word, "notification", 0}}};
         json::array table;
         for (const kind& k : kinds) {
             const latencies l = co_await latencies_of(talk_, k.what, k.bytes, how_.seconds / 2);
             table.push_back(as_json(l, k.name, k.bytes));
             char text[96];
-            std::snprintf(text, sizeof text, "%s of %s: p50 %.1f us, p99 %.1f us", k.name, bytes_text(static_cast<double>(k.bytes)).c_str(), l.p50, l.p99);
+            std::snprintf(text, sizeof text, "%s of %s: p50 %.1f us, p99 %.1f us", k.name,
+                          bytes_text(static_cast<double>(k.bytes)).c_str(), l.p50, l.p99);
             report_.add({"latency", verdict::ok, text});
         }
         out_["latency"] = std::move(table);
     }
 
-    /// Random pieces, some at once, each with a notification by which the other side looks at it: had it come before the last
-    /// byte, there would be something else.
+    /// Random pieces, some at once, each with a notification by which the other side looks at it: had it come before
+    /// the last byte, there would be something else.
     wye::task<> told_after_data()
     {
         std::mt19937_64 random{1};
@@ -177,8 +190,12 @@ private:
         } while (since.seconds() < how_.seconds);
         const std::uint64_t told = talk_.told - before;
         json::object facts{{"told", told}, {"bytes", bytes}, {"wrong", seen.wrong}};
-        report_.add({"told", seen.wrong ? verdict::failed : verdict::ok,
-                     some(told, "write") + " of random size with a notification: " + std::to_string(seen.wrong) + " wrong when it came", {}, facts});
+        report_.add({"told",
+                     seen.wrong ? verdict::failed : verdict::ok,
+                     some(told, "write") + " of random size with a notification: " + std::to_string(seen.wrong) +
+                         " wrong when it came",
+                     {},
+                     facts});
         out_["told"] = std::move(facts);
     }
     order random_piece(std::size_t page, std::mt19937_64& random)
@@ -210,14 +227,18 @@ private:
         if (here_now.empty() && there_now.empty())
             return report_.add({"counters", verdict::ok, "neither side has an RDMA device, so nothing was counted"});
         bool silent = false;
-        for (const auto& [whose, grown] : {std::pair{std::string{"here, meanwhile"}, mine}, std::pair{std::string{"there, meanwhile"}, theirs}})
+        for (const auto& [whose, grown] :
+             {std::pair{std::string{"here, meanwhile"}, mine}, std::pair{std::string{"there, meanwhile"}, theirs}})
             if (auto f = one_way(whose, grown)) {
                 silent = true;
                 report_.add(std::move(*f));
             }
         if (!silent)
-            report_.add({"counters", verdict::ok, "meanwhile here " + some(count(mine, "tx_pkts"), "packet") + " out, " + std::to_string(count(mine, "rx_pkts")) +
-                         " in; there " + std::to_string(count(theirs, "tx_pkts")) + " out, " + std::to_string(count(theirs, "rx_pkts")) + " in"});
+            report_.add({"counters", verdict::ok,
+                         "meanwhile here " + some(count(mine, "tx_pkts"), "packet") + " out, " +
+                             std::to_string(count(mine, "rx_pkts")) + " in; there " +
+                             std::to_string(count(theirs, "tx_pkts")) + " out, " +
+                             std::to_string(count(theirs, "rx_pkts")) + " in"});
     }
 
     const patient& patient_;
@@ -233,16 +254,20 @@ private:
 finding conclusion(const std::string& provider, bool emulated, bool one_machine, verdict worst)
 {
     finding f{"efa", worst};
-    f.facts = {{"provider", provider}, {"proves_efa", is_efa(provider) && worst != verdict::failed}, {"one_machine", one_machine}};
+    f.facts = {{"provider", provider},
+               {"proves_efa", is_efa(provider) && worst != verdict::failed},
+               {"one_machine", one_machine}};
     if (!is_efa(provider)) {
-        f.why = provider.starts_with("tcp") ? "this is tcp, it proves nothing about EFA" : "this is " + provider + ", it proves nothing about EFA";
+        f.why = provider.starts_with("tcp") ? "this is tcp, it proves nothing about EFA"
+                                            : "this is " + provider + ", it proves nothing about EFA";
         f.verdict = std::max(worst, verdict::warning);
         f.advice = {"run both sides on hosts with EFA, without --provider"};
     } else if (worst == verdict::failed) {
         f.why = "wye over " + provider + " does not do all that it says: see what failed";
         f.advice = {"send the report of --json"};
     } else {
-        f.why = "wye over " + provider + " did all that it says" + (one_machine ? ", between two processes of one machine" : "");
+        f.why = "wye over " + provider + " did all that it says" +
+                (one_machine ? ", between two processes of one machine" : "");
         if (emulated) f.why += ", with emulated writes";
     }
     return f;
@@ -252,11 +277,15 @@ finding conclusion(const std::string& provider, bool emulated, bool one_machine,
 
 wye::task<> try_all(const patient& p, talk& t, const welcome& w, std::vector<std::byte> metadata, report& r)
 {
-    if (!w.efa) throw trouble{"efa", "the other side serves without --efa", {"start it as doctor --efa --serve ADDRESS:PORT"}};
+    if (!w.efa)
+        throw trouble{"efa", "the other side serves without --efa", {"start it as doctor --efa --serve ADDRESS:PORT"}};
     const wye::libfabric_facts& facts = t.over().us.facts;
-    if (t.over().area.length < 2 * block) throw trouble{"efa", "less than 2 MiB in common", {"a larger --mib, on both sides"}};
+    if (t.over().area.length < 2 * block)
+        throw trouble{"efa", "less than 2 MiB in common", {"a larger --mib, on both sides"}};
     const bool one_machine = p.files.line("proc/sys/kernel/random/boot_id") == w.boot;
-    if (!is_efa(facts.provider)) r.note("this is " + std::string{facts.provider.starts_with("tcp") ? "tcp" : facts.provider} + ", it proves nothing about EFA");
+    if (!is_efa(facts.provider))
+        r.note("this is " + std::string{facts.provider.starts_with("tcp") ? "tcp" : facts.provider} +
+               ", it proves nothing about EFA");
     trial all{p, t, std::move(metadata), r};
     json::object out = co_await all.all();
     const finding f = conclusion(facts.provider, facts.emulated_writes, one_machine, r.worst());

@@ -30,8 +30,8 @@ constexpr auto late = 300ms;                // by when a write that is late woul
 constexpr double rail_back_within = 15;     // seconds
 constexpr double peer_lost_within = 8;      // seconds: two without a word, and what it takes to lock it out
 
-/// Says of a rail, in its driver's place, that it is lost. The runtime fences it, sends elsewhere what it had, and opens it
-/// again: all but what broke is as it would be.
+/// Says of a rail, in its driver's place, that it is lost. The runtime fences it, sends elsewhere what it had, and
+/// opens it again: all but what broke is as it would be.
 struct rumour : wye::driver {
     static void spread(wye::driver& about, std::uint32_t rail) { (about.*&rumour::lost)(rail); }
 };
@@ -45,7 +45,10 @@ std::string seconds_text(double s)
 
 class faults {
 public:
-    faults(talk& t, report& r) : talk_{t}, line_{t.over()}, report_{r}, length_{std::min<std::size_t>(line_.area.length, most_bytes)} {}
+    faults(talk& t, report& r)
+        : talk_{t}, line_{t.over()}, report_{r}, length_{std::min<std::size_t>(line_.area.length, most_bytes)}
+    {
+    }
 
     wye::task<json::object> all()
     {
@@ -110,8 +113,10 @@ private:
             const stopwatch since;
             const wye::outcome how = co_await f.drained();
             slowest = std::max(slowest, since.seconds());
-            if (how.error == boost::asio::error::operation_aborted) ++stopped;
-            else if (how.error) ++failed;
+            if (how.error == boost::asio::error::operation_aborted)
+                ++stopped;
+            else if (how.error)
+                ++failed;
             co_await overwrite(seed);
         }
         co_await line_.us.agent.runtime().sleep(late);
@@ -119,9 +124,14 @@ private:
         const tally seen = co_await talk_.checked(talk_.told);
         const std::uint64_t wrong = seen.wrong - before.wrong;
         add("cancelled copies", wrong == 0 && failed == 0,
-            std::to_string(stopped) + " of " + std::to_string(cancellations) + " were under way; the slowest was over after " + seconds_text(slowest) + "; " +
-                std::to_string(wrong) + " wrote over what came after them",
-            {{"cancelled", stopped}, {"of", cancellations}, {"failed", failed}, {"slowest_s", slowest}, {"wrong", wrong}});
+            std::to_string(stopped) + " of " + std::to_string(cancellations) +
+                " were under way; the slowest was over after " + seconds_text(slowest) + "; " + std::to_string(wrong) +
+                " wrote over what came after them",
+            {{"cancelled", stopped},
+             {"of", cancellations},
+             {"failed", failed},
+             {"slowest_s", slowest},
+             {"wrong", wrong}});
     }
 
     std::uint64_t bytes_over(std::uint32_t rail) const
@@ -157,11 +167,17 @@ private:
         }
         const double back = since.seconds();
         const bool fine = !how.error && !error && seen.wrong == 0 && back < rail_back_within;
-        std::string why = "rail " + std::to_string(rail) + (under_way ? " given up in the middle of a copy, which " : " given up; the copy ");
+        std::string why = "rail " + std::to_string(rail) +
+                          (under_way ? " given up in the middle of a copy, which " : " given up; the copy ");
         why += how.error ? "failed: " + how.error.message() : seen.wrong ? "landed wrong" : "landed all the same";
-        why += back < rail_back_within ? "; the rail carried again after " + seconds_text(back) : "; the rail did not come back";
+        why += back < rail_back_within ? "; the rail carried again after " + seconds_text(back)
+                                       : "; the rail did not come back";
         add(rail == 0 ? "lost rail" : "last rail lost", fine, why,
-            {{"rail", rail}, {"under_way", under_way}, {"error", how.error.message()}, {"wrong", seen.wrong}, {"back_after_s", back}});
+            {{"rail", rail},
+             {"under_way", under_way},
+             {"error", how.error.message()},
+             {"wrong", seen.wrong},
+             {"back_after_s", back}});
     }
 
     /// A process over there stops or dies in the middle: what has to do with it ends, what has not goes on.
@@ -193,11 +209,17 @@ private:
         const wye::outcome how = co_await f.drained();
         const double took = since.seconds();
         // A NIC of EFA writes to the memory of a process that is stopped; it is the notification that cannot be taken.
-        const bool fine = o.error == wye::error_code{} && took < peer_lost_within && (how.error == wye::errc::peer_lost || !under_way);
+        const bool fine = o.error == wye::error_code{} && took < peer_lost_within &&
+                          (how.error == wye::errc::peer_lost || !under_way);
         add(check, fine,
-            "its copy ended after " + seconds_text(took) + ": " + (how.error ? how.error.message() : "well") + "; meanwhile " + some(o.writes, "write") + " to the other" +
+            "its copy ended after " + seconds_text(took) + ": " + (how.error ? how.error.message() : "well") +
+                "; meanwhile " + some(o.writes, "write") + " to the other" +
                 (o.error ? " and then: " + o.error.message() : ", the slowest in " + seconds_text(o.slowest)),
-            {{"under_way", under_way}, {"error", how.error.message()}, {"after_s", took}, {"others", o.writes}, {"others_slowest_s", o.slowest}});
+            {{"under_way", under_way},
+             {"error", how.error.message()},
+             {"after_s", took},
+             {"others", o.writes},
+             {"others_slowest_s", o.slowest}});
         end.what = order::kind::kill;
         co_await talk_.ask(end);
     }
@@ -212,7 +234,8 @@ private:
         const std::size_t bytes = std::min(block, length_);
         while (!f.done() && !o.error && since.seconds() < 2 * peer_lost_within) {
             const stopwatch one;
-            const auto [e, n] = co_await wye::copy(line_.sent(0, bytes), line_.area.sub(0, bytes), boost::asio::as_tuple(boost::asio::deferred));
+            const auto [e, n] = co_await wye::copy(line_.sent(0, bytes), line_.area.sub(0, bytes),
+                                                   boost::asio::as_tuple(boost::asio::deferred));
             o.error = e;
             o.slowest = std::max(o.slowest, one.seconds());
             ++o.writes;

@@ -52,8 +52,8 @@ void run(wye::runtime& rt, wye::task<> t)
 
 party::party(wye::runtime& rt, const settings& s, const std::vector<std::string>& rails, std::string name,
              std::size_t bytes, wye::duration longest_gap)
-    : memory{bytes}, agent{rt, std::move(name), options_of(s, longest_gap)},
-      fabric{agent.add(fabric_over(s, rails))}, facts{wye::facts_of(fabric)}
+    : memory{bytes}, agent{rt, std::move(name), options_of(s, longest_gap)}, fabric{agent.add(fabric_over(s, rails))},
+      facts{wye::facts_of(fabric)}
 {
 }
 
@@ -82,7 +82,8 @@ wye::task<welcome> talk::begin()
 {
     const std::vector<std::string_view> nothing;
     const std::vector<std::byte> metadata = line_.us.agent.metadata(nothing);
-    if (metadata.size() > letter_bytes) throw trouble{"handshake", "this agent's metadata does not fit in the letter", {}};
+    if (metadata.size() > letter_bytes)
+        throw trouble{"handshake", "this agent's metadata does not fit in the letter", {}};
     std::copy(metadata.begin(), metadata.end(), line_.us.memory.data());
     const std::vector<std::byte> length = as_bytes<std::uint64_t>(metadata.size());
     wye::copy_options o;
@@ -97,10 +98,13 @@ wye::task<welcome> talk::begin()
         n = co_await line_.us.agent.notified(answer);
     } catch (const wye::system_error& e) {
         if (e.code() != wye::errc::deadline_missed) throw;
-        throw trouble{"handshake", "it has taken the letter and does not answer", {"wait for the other one that it serves at present"}};
+        throw trouble{"handshake",
+                      "it has taken the letter and does not answer",
+                      {"wait for the other one that it serves at present"}};
     }
     const auto w = from_bytes<welcome>(n.payload);
-    if (!w || w->version != welcome{}.version) throw trouble{"handshake", "it is a doctor of another version", {"run the same on both sides"}};
+    if (!w || w->version != welcome{}.version)
+        throw trouble{"handshake", "it is a doctor of another version", {"run the same on both sides"}};
     co_return *w;
 }
 

@@ -43,8 +43,8 @@ struct party {
 /// A name that no other agent has.
 std::string fresh_name(const std::string& role);
 
-/// A party that is connected to a doctor that serves. Its memory is twice what it uses of the other's: the first half is
-/// sent, the second is for what comes back.
+/// A party that is connected to a doctor that serves. Its memory is twice what it uses of the other's: the first half
+/// is sent, the second is for what comes back.
 struct line {
     line(wye::runtime&, const settings&, const std::vector<std::string>& rails);
 

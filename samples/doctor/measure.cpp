@@ -19,8 +19,10 @@ std::vector<wye::transfer> blocks(line& l, direction d, std::size_t length, std:
     std::vector<wye::transfer> batch;
     for (std::size_t at = 0; at < length; at += block) {
         const std::size_t n = std::min(block, length - at);
-        if (d == direction::write) batch.push_back({l.sent(at, n), l.area.sub(at, n)});
-        else batch.push_back({l.area.sub(at, n), l.came(at, n)});
+        if (d == direction::write)
+            batch.push_back({l.sent(at, n), l.area.sub(at, n)});
+        else
+            batch.push_back({l.area.sub(at, n), l.came(at, n)});
     }
     return batch;
 }
@@ -75,8 +77,10 @@ wye::task<latencies> latencies_of(talk& t, small what, std::size_t bytes, double
     const stopwatch all;
     while (all.seconds() < seconds && us.size() < most_samples) {
         const stopwatch one;
-        if (what == small::word) co_await l.us.agent.notify(l.there, std::string{order_key}, nothing);
-        else co_await wye::copy(from, to, o);
+        if (what == small::word)
+            co_await l.us.agent.notify(l.there, std::string{order_key}, nothing);
+        else
+            co_await wye::copy(from, to, o);
         us.push_back(one.seconds() * 1e6);
     }
     co_return summary(std::move(us));

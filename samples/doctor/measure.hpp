@@ -19,8 +19,8 @@ private:
 
 enum class direction : std::uint8_t { write, read };
 
-/// What the area holds is moved as one batch of blocks, again and again for so long; in bytes a second. Writes come out of
-/// the front half, reads go into the back one.
+/// What the area holds is moved as one batch of blocks, again and again for so long; in bytes a second. Writes come out
+/// of the front half, reads go into the back one.
 wye::task<double> rate_of(line&, direction, std::size_t block, double seconds);
 
 struct rates {
@@ -39,7 +39,7 @@ enum class small : std::uint8_t {
     write,
     write_told, ///< with a notification, which the peer has when the copy ends
     read,
-    word,       ///< a notification alone
+    word, ///< a notification alone
 };
 wye::task<latencies> latencies_of(talk&, small, std::size_t bytes, double seconds);
 

@@ -77,8 +77,10 @@ public:
     [[noreturn]] void work()
     {
         for (char what = 0; ::read(asked_, &what, 1) == 1;) {
-            if (what == 'h') answer(asked_, hire());
-            else answer(asked_, what == 's' ? stop() : kill());
+            if (what == 'h')
+                answer(asked_, hire());
+            else
+                answer(asked_, what == 's' ? stop() : kill());
         }
         kill();
         ::_exit(0);
@@ -145,7 +147,8 @@ private:
 nursery::nursery(const settings& s)
 {
     int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw trouble{"understudy", std::strerror(errno), {}};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        throw trouble{"understudy", std::strerror(errno), {}};
     const ::pid_t parent = ::getpid();
     process_ = ::fork();
     if (process_ == 0) {
@@ -172,7 +175,8 @@ nursery::~nursery()
 /// Looks now and then: it is no descriptor that the loop sleeps on, and the loop must go on meanwhile.
 wye::task<std::vector<std::byte>> nursery::ask(wye::runtime& rt, char what)
 {
-    if (::send(end_, &what, 1, MSG_NOSIGNAL) != 1) throw trouble{"understudy", "the process that makes them is gone", {}};
+    if (::send(end_, &what, 1, MSG_NOSIGNAL) != 1)
+        throw trouble{"understudy", "the process that makes them is gone", {}};
     std::vector<std::byte> said(sizeof(std::uint32_t) + letter_bytes);
     const auto ends = std::chrono::steady_clock::now() + answer_within;
     for (std::size_t have = 0; std::chrono::steady_clock::now() < ends;) {
@@ -182,7 +186,9 @@ wye::task<std::vector<std::byte>> nursery::ask(wye::runtime& rt, char what)
         std::uint32_t length = 0;
         if (have >= sizeof length) {
             std::memcpy(&length, said.data(), sizeof length);
-            if (have == sizeof length + length) co_return std::vector<std::byte>(said.begin() + sizeof length, said.begin() + static_cast<std::ptrdiff_t>(have));
+            if (have == sizeof length + length)
+                co_return std::vector<std::byte>(said.begin() + sizeof length,
+                                                 said.begin() + static_cast<std::ptrdiff_t>(have));
         }
         co_await rt.sleep(1ms);
     }

@@ -14,8 +14,8 @@
 namespace doctor {
 
 /// Makes processes that may be stopped and killed: understudies, agents that lend memory and do nothing else. It is one
-/// itself, which knows nothing of libfabric, so that they begin without any of what that leaves behind in a fork. All of
-/// them are gone when this is, however that comes.
+/// itself, which knows nothing of libfabric, so that they begin without any of what that leaves behind in a fork. All
+/// of them are gone when this is, however that comes.
 class nursery {
 public:
     /// Before anything of libfabric is there.

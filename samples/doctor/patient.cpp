@@ -32,16 +32,11 @@ json::object as_json(const wye::libfabric_facts& f)
 {
     json::array rails;
     for (const auto& r : f.rails)
-        rails.push_back({{"name", r.name},
-                         {"domain", r.domain},
-                         {"address", r.address},
-                         {"gbps", r.bytes_per_second * 8 / 1e9}});
-    return {{"provider", f.provider},
-            {"version", f.version},
-            {"sleeps", f.sleeps},
-            {"emulated_writes", f.emulated_writes},
-            {"rails", std::move(rails)},
-            {"environment", environment()}};
+        rails.push_back(
+            {{"name", r.name}, {"domain", r.domain}, {"address", r.address}, {"gbps", r.bytes_per_second * 8 / 1e9}});
+    return {{"provider", f.provider},    {"version", f.version},
+            {"sleeps", f.sleeps},        {"emulated_writes", f.emulated_writes},
+            {"rails", std::move(rails)}, {"environment", environment()}};
 }
 
 finding judge(const wye::libfabric_facts& f, bool efa_is_here)

@@ -15,9 +15,12 @@ namespace json = boost::json;
 std::string_view name_of(verdict v) noexcept
 {
     switch (v) {
-        case verdict::ok: return "ok";
-        case verdict::warning: return "warning";
-        case verdict::failed: return "failed";
+    case verdict::ok:
+        return "ok";
+    case verdict::warning:
+        return "warning";
+    case verdict::failed:
+        return "failed";
     }
     return "?";
 }

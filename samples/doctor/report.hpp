@@ -19,7 +19,7 @@ std::string_view name_of(verdict) noexcept;
 struct finding {
     std::string check; ///< "locked memory"
     doctor::verdict verdict = verdict::ok;
-    std::string why;   ///< one line
+    std::string why;                   ///< one line
     std::vector<std::string> advice{}; ///< what to do, likeliest first; nothing when all is well
     boost::json::object facts{};
 };

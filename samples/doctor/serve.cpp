@@ -22,9 +22,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr wye::duration gap = 5s;           // while it looks through memory it does not poll
-constexpr wye::duration silence = 10min;    // between two orders: it must have gone without a word
-constexpr std::size_t most_text = 4000;     // of a notification's payload
+constexpr wye::duration gap = 5s;        // while it looks through memory it does not poll
+constexpr wye::duration silence = 10min; // between two orders: it must have gone without a word
+constexpr std::size_t most_text = 4000;  // of a notification's payload
 
 template <std::size_t N>
 void put(char (&into)[N], const std::string& text)
@@ -55,7 +55,8 @@ private:
         co_await us_.agent.publish(std::string{area_name}, area_);
         co_await us_.agent.publish(std::string{letter_name}, letter_);
         co_await us_.agent.publish(std::string{understudy_name}, resume_, wye::access::read_only);
-        wye::side_channel door{us_.agent, {.address = settings_.listen, .port = settings_.port, .secret = settings_.secret}};
+        wye::side_channel door{us_.agent,
+                               {.address = settings_.listen, .port = settings_.port, .secret = settings_.secret}};
         std::cout << "serving at " << door.endpoint() << " over " << us_.facts.provider << ", "
                   << us_.facts.rails.size() << " rails" << std::endl;
         do {
@@ -102,10 +103,14 @@ private:
         const wye::notification n = co_await us_.agent.notified(next);
         const auto o = from_bytes<order>(n.payload);
         if (!o) throw std::runtime_error{"an order that makes no sense"};
-        if (o->what == order::kind::check) check(*o, n.aborted);
-        else if (o->what == order::kind::tally) awaited_ = o->length;
-        else if (o->what == order::kind::end) guest_.reset();
-        else if (o->what != order::kind::nothing) co_await obey(o->what);
+        if (o->what == order::kind::check)
+            check(*o, n.aborted);
+        else if (o->what == order::kind::tally)
+            awaited_ = o->length;
+        else if (o->what == order::kind::end)
+            guest_.reset();
+        else if (o->what != order::kind::nothing)
+            co_await obey(o->what);
         if (!awaited_ || now_.checked < *awaited_) co_return;
         awaited_.reset();
         co_await answer(as_bytes(now_));

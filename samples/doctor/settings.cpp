@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "settings.hpp"
 
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
-#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -30,7 +30,8 @@ void check_output(const std::string& path)
     if (path.empty() || path == "-") return;
     const bool there = std::filesystem::exists(path, ignored);
     errno = 0;
-    if (!std::ofstream{path, std::ios::app}) throw bad_usage{"--json " + path + ": " + std::strerror(errno ? errno : EIO)};
+    if (!std::ofstream{path, std::ios::app})
+        throw bad_usage{"--json " + path + ": " + std::strerror(errno ? errno : EIO)};
     if (!there) std::filesystem::remove(path, ignored);
 }
 
@@ -65,7 +66,8 @@ void check(const settings& s)
     if ((s.serve || !s.peer.empty()) && s.secret.empty())
         throw bad_usage{"both sides must know a secret: WYE_DOCTOR_SECRET in the environment, or --secret"};
     if (s.serve && !s.json.empty()) throw bad_usage{"--json goes with --peer, which has the results"};
-    if (!s.topology.empty() && (s.serve || !s.peer.empty())) throw bad_usage{"--topology is of a saved machine: no --serve, no --peer"};
+    if (!s.topology.empty() && (s.serve || !s.peer.empty()))
+        throw bad_usage{"--topology is of a saved machine: no --serve, no --peer"};
     if (s.mib > 64 * 1024) throw bad_usage{"--mib is 65536 at most"};
     if (s.seconds > 600) throw bad_usage{"--seconds is 600 at most"};
     if (!std::filesystem::is_directory(s.sys)) throw bad_usage{"--sys " + s.sys + " is no folder"};

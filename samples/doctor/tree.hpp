@@ -10,8 +10,8 @@
 
 namespace doctor {
 
-/// /proc, /sys and /dev: of this machine, or as somebody has saved them, or made them up, under another folder. What is not
-/// there, or cannot be read, is nothing. Only regular files are opened, and little of them is read.
+/// /proc, /sys and /dev: of this machine, or as somebody has saved them, or made them up, under another folder. What is
+/// not there, or cannot be read, is nothing. Only regular files are opened, and little of them is read.
 class tree {
 public:
     explicit tree(std::filesystem::path root) : root_{std::move(root)} {}
@@ -25,7 +25,7 @@ public:
     std::string line(const std::filesystem::path&) const; ///< the first, without spaces around it
     std::optional<std::uint64_t> number(const std::filesystem::path&) const;
     std::vector<std::string> list(const std::filesystem::path&) const; ///< names, sorted
-    std::string target(const std::filesystem::path&) const; ///< the last name of where a link leads
+    std::string target(const std::filesystem::path&) const;            ///< the last name of where a link leads
 
     /// By /proc/modules, or its folder: what is built in has one, too. Dashes and underscores are the same.
     bool has_module(std::string_view name) const;

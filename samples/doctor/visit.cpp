@@ -32,7 +32,8 @@ std::vector<std::string> advice_for(const wye::error_code& e)
 {
     if (e == wye::errc::not_trusted) return {"give both sides the same secret (WYE_DOCTOR_SECRET)"};
     if (e == wye::errc::bad_name) return {"it is HOST:PORT, as doctor --serve has said it"};
-    if (e == wye::errc::bad_metadata) return {"something else listens there: is it the port that doctor --serve has said?"};
+    if (e == wye::errc::bad_metadata)
+        return {"something else listens there: is it the port that doctor --serve has said?"};
     return {"start doctor --serve ADDRESS:PORT there; it listens on loopback unless it is given an address",
             "the security group, and any firewall, must let TCP through to that port"};
 }
@@ -57,8 +58,10 @@ public:
         line_.emplace(rt_, patient_.how, patient_.how.rails);
         talk t{*line_};
         const welcome w = co_await handshake(t, metadata, before);
-        if (patient_.how.efa) co_await try_all(patient_, t, w, metadata, report_);
-        else co_await transfers(t);
+        if (patient_.how.efa)
+            co_await try_all(patient_, t, w, metadata, report_);
+        else
+            co_await transfers(t);
         co_await t.end();
     }
 
@@ -74,8 +77,12 @@ private:
         } catch (const wye::system_error& e) {
             throw trouble{"side channel", patient_.how.peer + ": " + e.code().message(), advice_for(e.code())};
         }
-        report_.add({"side channel", verdict::ok, "the secret is proved, " + some(metadata.size(), "byte") + " of metadata, in " +
-                     milliseconds(since.seconds()), {}, {{"seconds", since.seconds()}}});
+        report_.add({"side channel",
+                     verdict::ok,
+                     "the secret is proved, " + some(metadata.size(), "byte") + " of metadata, in " +
+                         milliseconds(since.seconds()),
+                     {},
+                     {{"seconds", since.seconds()}}});
         co_return metadata;
     }
 
@@ -89,9 +96,13 @@ private:
         } catch (const wye::system_error& e) {
             silent(e.code(), before);
         }
-        report_.add({"handshake", verdict::ok, std::string{"both ways over "} + line_->us.facts.provider + " with " + w.host + " in " +
-                     milliseconds(since.seconds()) + "; " + line_->us.agent.explain(line_->mine, line_->area).to_string(),
-                     {}, {{"seconds", since.seconds()}, {"host", w.host}, {"provider", line_->us.facts.provider}}});
+        report_.add({"handshake",
+                     verdict::ok,
+                     std::string{"both ways over "} + line_->us.facts.provider + " with " + w.host + " in " +
+                         milliseconds(since.seconds()) + "; " +
+                         line_->us.agent.explain(line_->mine, line_->area).to_string(),
+                     {},
+                     {{"seconds", since.seconds()}, {"host", w.host}, {"provider", line_->us.facts.provider}}});
         co_return w;
     }
 
@@ -103,17 +114,23 @@ private:
         const std::string& provider = line_->us.facts.provider;
         const std::string why = "the side channel answers, " + provider + " does not: " + e.message();
         if (!provider.starts_with("tcp")) throw trouble{"handshake", why, causes_of_silence()};
-        throw trouble{"handshake", why, {"over tcp both sides need --rails with addresses that the other reaches; 127.0.0.1 is for one host",
-                                         "firewalls must let all ports through between them"}};
+        throw trouble{
+            "handshake",
+            why,
+            {"over tcp both sides need --rails with addresses that the other reaches; 127.0.0.1 is for one host",
+             "firewalls must let all ports through between them"}};
     }
 
     wye::task<> transfers(talk& t)
     {
         line& l = *line_;
         const rates r = co_await both_rates(l, t.next_seed(), block, patient_.how.seconds);
-        report_.add({"rates", r.right ? verdict::ok : verdict::failed,
-                     (r.right ? "what was written came back: " : "what came back is not what was written; ") + ("writes " + rate_text(r.write)) + ", reads " + rate_text(r.read),
-                     {}, {{"write_bytes_per_s", r.write}, {"read_bytes_per_s", r.read}}});
+        report_.add({"rates",
+                     r.right ? verdict::ok : verdict::failed,
+                     (r.right ? "what was written came back: " : "what came back is not what was written; ") +
+                         ("writes " + rate_text(r.write)) + ", reads " + rate_text(r.read),
+                     {},
+                     {{"write_bytes_per_s", r.write}, {"read_bytes_per_s", r.read}}});
         co_await all_is_told(t);
     }
 
@@ -132,10 +149,12 @@ private:
         told.payload = payload;
         co_await wye::copy(l.sent(0, o.length), l.area, told);
         const tally seen = co_await t.checked(++t.told);
-        report_.add({"told", seen.wrong ? verdict::failed : verdict::ok,
+        report_.add({"told",
+                     seen.wrong ? verdict::failed : verdict::ok,
                      bytes_text(static_cast<double>(o.length)) + " with a notification: over there all of it was " +
                          (seen.wrong ? "not there when it came" : "right when it came"),
-                     {}, {{"checked", seen.checked}, {"wrong", seen.wrong}}});
+                     {},
+                     {{"checked", seen.checked}, {"wrong", seen.wrong}}});
     }
 
     const patient& patient_;

@@ -8,8 +8,8 @@
 
 namespace doctor {
 
-/// --peer: a handshake with the doctor that serves there, and transfers, all checked; with --efa all of efa.hpp. What ends
-/// it is thrown: `trouble`, or system_error.
+/// --peer: a handshake with the doctor that serves there, and transfers, all checked; with --efa all of efa.hpp. What
+/// ends it is thrown: `trouble`, or system_error.
 void visit(const patient&, report&);
 
 /// Bytes a second, to read: "41.2 Gb/s (5.15 GB/s)".

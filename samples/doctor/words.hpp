@@ -28,21 +28,21 @@ inline constexpr std::size_t understudy_bytes = 16 * 1024 * 1024; ///< that it l
 
 struct welcome {
     std::uint32_t version = 1;
-    std::uint32_t efa = 0;  ///< it serves with --efa, and has an understudy
+    std::uint32_t efa = 0; ///< it serves with --efa, and has an understudy
     char host[64] = {};
-    char boot[40] = {};     ///< the running kernel's id: the same on both sides is one machine
+    char boot[40] = {}; ///< the running kernel's id: the same on both sides is one machine
     char provider[32] = {};
 };
 
 struct order {
     enum class kind : std::uint32_t {
-        check,    ///< the area holds `seed` from `offset` on; no answer
-        nothing,  ///< no answer
-        tally,    ///< once so many (`length`) were checked: `tally`
-        counted,  ///< by its NICs: text, "name value" a line
-        hire,     ///< an understudy; its metadata is published then: its length
-        stop,     ///< it, as by SIGSTOP; answered when it is
-        kill,     ///< it, as by SIGKILL; answered when it is gone
+        check,   ///< the area holds `seed` from `offset` on; no answer
+        nothing, ///< no answer
+        tally,   ///< once so many (`length`) were checked: `tally`
+        counted, ///< by its NICs: text, "name value" a line
+        hire,    ///< an understudy; its metadata is published then: its length
+        stop,    ///< it, as by SIGSTOP; answered when it is
+        kill,    ///< it, as by SIGKILL; answered when it is gone
         end,
     };
     kind what = kind::nothing;
