@@ -59,6 +59,8 @@ struct libfabric_facts {
         std::string domain;
         std::string address; ///< as the provider writes it
         double bytes_per_second = 0; ///< what its NIC says, or nominal
+        std::uint64_t most_endpoints = 0;     ///< queue pairs that its NIC has, for all who use it; 0: nobody says
+        std::uint64_t most_registrations = 0; ///< of memory, likewise
     };
     std::string provider;    ///< "tcp;ofi_rxm"
     std::string version;     ///< of the library, "1.17"

@@ -132,6 +132,19 @@ BOOST_AUTO_TEST_CASE(a_loop_wakes_by_a_rail_that_was_opened_to_ask)
     BOOST_TEST(woken);
 }
 
+// Nobody asks any more whether there is a way to it: that keeps no agent from going.
+BOOST_AUTO_TEST_CASE(a_peer_that_is_gone_leaves_no_work)
+{
+    two w{piece_bytes, loopback(2), loopback(2)};
+    w.there.reset();
+    error_code said;
+    w.here->fence(0, [] {});
+    BOOST_TEST(poll({w.here.get()}, [&] { return !w.here->busy(); }));
+    w.here->open_rail(0, [&](error_code e) { said = e; });
+    BOOST_TEST(poll({w.here.get()}, [&] { return static_cast<bool>(said); }));
+    BOOST_TEST(!w.here->busy());
+}
+
 // Endpoints close and memory is registered on the helper thread, as with a NIC that takes its time.
 BOOST_AUTO_TEST_CASE(what_is_slow_is_off_the_loop)
 {

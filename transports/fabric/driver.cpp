@@ -423,7 +423,10 @@ std::size_t libfabric_driver::look(steady::time_point now) noexcept
 bool libfabric_driver::busy() const noexcept
 {
     const auto asked = [](const station& s) { return s.fenced || s.opened; };
-    return !admissions_.empty() || !severings_.empty() || !answers_.empty() || !eager_.empty() || !hungry_.empty() ||
+    // A ping that nobody waits for any more is no work: who it goes to may never come back.
+    const auto owed = [this](const path* p) { return !p->pending.empty() || !p->asks.empty() || asked_about(*p); };
+    return !admissions_.empty() || !severings_.empty() || !answers_.empty() || !hungry_.empty() ||
+           std::any_of(eager_.begin(), eager_.end(), owed) ||
            !verdicts_.empty() || !renewed_.empty() ||
            !over_.empty() || (off_loop_ && !off_loop_->idle()) ||
            std::any_of(stations_.begin(), stations_.end(), asked);
@@ -469,8 +472,10 @@ libfabric_facts libfabric_driver::facts() const
     f.sleeps = sleeps_;
     f.emulated_writes = emulated_writes_;
     f.gpu_memory = gpu_memory_;
-    for (const auto& r : rails_)
-        f.rails.push_back({r->name(), r->what().domain_attr->name, r->printable_address(), rate_of(*r, options_)});
+    for (const auto& r : rails_) {
+        const fi_domain_attr& d = *r->what().domain_attr;
+        f.rails.push_back({r->name(), d.name, r->printable_address(), rate_of(*r, options_), d.ep_cnt, d.mr_cnt});
+    }
     return f;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <random>
+#include <string_view>
 #include <utility>
 
 #include <netinet/in.h>
