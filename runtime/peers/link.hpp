@@ -9,9 +9,11 @@
 
 #include <wye/fabric.hpp>
 
+#include "errands.hpp"
 #include "eventual.hpp"
 #include "operation.hpp"
 #include "proof.hpp"
+#include "serving.hpp"
 #include "stream.hpp"
 
 namespace wye::detail {
@@ -92,6 +94,11 @@ struct link {
     std::map<std::string, wire::publication, std::less<>> asked; ///< of new metadata, until the peer says how it is
     std::map<std::string, held, std::less<>> ours;
     std::vector<drain> drains;
+
+    // Of what no fabric reaches.
+    std::unique_ptr<errand_book> errands;   ///< what the peer is asked to do
+    std::unique_ptr<service_book> services; ///< and what it asks for
+    list<far_segment> objects;              ///< of its, below buckets, that are named here
 
     // As the rails see it (failover.cpp).
     std::uint64_t latest = 0;   ///< nanoseconds: when anything of it arrived, or landed there

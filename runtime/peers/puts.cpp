@@ -35,19 +35,19 @@ void peers::take(link& l, place at, const wire::put& p)
 errc peers::land(const link& l, const wire::put& p) noexcept
 {
     const segment* s = nullptr;
-    if (const errc e = open_to(l, p.epoch, s); e != errc{}) return e;
+    if (const errc e = open_to(l, p.epoch, true, s); e != errc{}) return e;
     if (s->tier != tier::dram) return errc::not_supported;
     if (p.at > s->length || p.what.size() > s->length - p.at) return errc::out_of_range;
     if (!p.what.empty()) std::memcpy(s->base + p.at, p.what.data(), p.what.size());
     return {};
 }
 
-/// Whether the peer may write there: what lies there, or why not.
-errc peers::open_to(const link& l, std::uint64_t epoch, const segment*& s) const noexcept
+/// Whether the peer may read there, or write: what lies there, or why not.
+errc peers::open_to(const link& l, std::uint64_t epoch, bool writes, const segment*& s) const noexcept
 {
     const auto may = [&](const segment* what, wye::access a) {
         s = what;
-        return a == access::read_write ? errc{} : errc::read_only;
+        return !writes || a == access::read_write ? errc{} : errc::read_only;
     };
     if (const auto it = by_epoch_.find(epoch); it != by_epoch_.end()) {
         const auto& [name, p] = *it->second;
