@@ -86,7 +86,7 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     if (!x.from || !x.to) return errc::invalid_slice;
     if (x.from->engine != this || x.to->engine != this)
         return x.from->engine && x.to->engine ? errc::other_runtime : errc::invalid_slice;
-    if (x.from->via || x.to->via)
+    if (x.from->via || x.to->via || x.from->served || x.to->served)
         if (const errc e = out_of_reach(x); e != errc{}) return e;
     if (x.to->access == access::read_only) return errc::read_only;
     if (x.length == slice::whole) {

@@ -251,7 +251,7 @@ errand_book::loan* errands::loan_for(link& l, const chunk& c)
     auto m = find();
     if (m != b.loans.end() && m->at == errand_book::loan::state::there) return &*m;
     if (m == b.loans.end()) {
-        m = b.loans.insert(m, {});
+        m = b.loans.emplace(m);
         m->what = &what;
         m->access = a;
         m->number = ++b.last_loan;

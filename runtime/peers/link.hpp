@@ -108,7 +108,8 @@ struct link {
     std::uint64_t cut_off = 0;  ///< nanoseconds: since when none does that something waits for; 0 otherwise
 
     bool alive() const noexcept { return state == link_state::open; }
-    bool in_use() const noexcept; ///< by copies
+    bool in_use() const noexcept; ///< by copies of ours
+    bool serves() const noexcept; ///< the peer, here and now
 };
 
 } // namespace wye::detail

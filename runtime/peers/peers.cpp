@@ -34,8 +34,10 @@ bool link::in_use() const noexcept
         return used(r.now) || std::any_of(r.before.begin(), r.before.end(), used);
     });
     const bool names = std::any_of(objects.begin(), objects.end(), [](const far_segment& s) { return s.in_flight != 0; });
-    return reaches || names || (services && services->in_use());
+    return reaches || names;
 }
+
+bool link::serves() const noexcept { return services && services->in_use(); }
 
 peers::peers(engine& e, const peer_options& o) : engine_{e}, options_{o}, serving_{e, *this, o}
 {
@@ -378,13 +380,14 @@ std::size_t peers::free_ended() noexcept
                 if (anybody_open(l.name)) engine_.notes().find(l.name); // in another life
             }
         }
-        if (l.state != link_state::over || !l.severed || l.dirty || l.handles != 0 || l.in_use()) {
+        if (l.state != link_state::over || !l.severed || l.dirty || l.handles != 0 || l.in_use() || l.serves()) {
             ++i;
             continue;
         }
         ending_.erase(ending_.begin() + static_cast<std::ptrdiff_t>(i));
         if (errands_) errands_->forget(l);
         serving_.forget(l);
+        for (far_segment& s : l.objects) s.via = nullptr; // somebody still has a name for it
         links_.erase(l.token);
         ++n;
     }
@@ -412,7 +415,7 @@ bool peers::expects(const link& l) const noexcept
 {
     if (l.state != link_state::open && l.state != link_state::proving) return l.state == link_state::parting && !l.talk.idle();
     const auto waits = [&](const retired& r) { return std::find(r.waiting.begin(), r.waiting.end(), &l) != r.waiting.end(); };
-    return l.state == link_state::proving || !l.talk.idle() || l.unsettled != 0 || l.in_use() ||
+    return l.state == link_state::proving || !l.talk.idle() || l.unsettled != 0 || l.in_use() || l.serves() ||
            engine_.notes().waits_for(l.name) || std::any_of(retired_.begin(), retired_.end(), waits);
 }
 

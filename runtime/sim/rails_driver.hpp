@@ -51,7 +51,7 @@ public:
     bool carries(const slice& from, const slice& to) const noexcept override
     {
         const tier last = nic_.model.hmem ? tier::vram : tier::dram;
-        const auto mine = [&](const slice& s) { return s.tier() <= last && (!s.of->home || s.of->home == this); };
+        const auto mine = [&](const slice& s) { return s.of->home ? s.of->home == this : s.tier() <= last; };
         return mine(from) && mine(to) && !remote_of(from) != !remote_of(to);
     }
     bool submit(chunk&) noexcept override;
