@@ -102,6 +102,7 @@ private:
         std::uint64_t limit = 0;
         std::function<void()> over;
         bool closes = false; ///< who does not let go is locked out
+        bool late = false;   ///< its time is up: who has not let go may do nothing more
     };
 
     /// Where a record came.

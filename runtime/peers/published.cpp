@@ -164,6 +164,7 @@ void peers::end_overdue(std::uint64_t t)
 {
     each_retired([&](retired& r) {
         if (r.limit > t) return false;
+        r.late = true;
         const auto p = published_.find(r.name);
         if (!r.closes || p == published_.end()) return true;
         // One who was asked to go has not: the lock is changed.

@@ -55,7 +55,7 @@ errc peers::open_to(const link& l, std::uint64_t epoch, bool writes, const segme
         if (!barred && l.ours.contains(name)) return may(p.what, p.access);
     }
     const auto lets_go = [&](const retired& r) {
-        return r.was == epoch && std::find(r.waiting.begin(), r.waiting.end(), &l) != r.waiting.end();
+        return r.was == epoch && !r.late && std::find(r.waiting.begin(), r.waiting.end(), &l) != r.waiting.end();
     };
     const auto r = std::find_if(retired_.begin(), retired_.end(), lets_go);
     return r == retired_.end() ? errc::withdrawn : may(r->what, r->access);

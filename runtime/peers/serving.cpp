@@ -193,6 +193,7 @@ errc serving::begin(errand_here& e)
             return begin_move(e, *(*o)->object);
         }
         if ((*o)->uses != 0) return errc::not_supported; // who ends it has waited for its parts
+        if (w.step == step::commit && (!w.writes || (*o)->landed != (*o)->opened.total)) return errc::short_transfer;
         e.ends = std::move(*o);
         b.objects.erase(o);
         return begin_step(e, *e.ends->object);
@@ -282,6 +283,7 @@ errc serving::begin_move(errand_here& e, segment& place)
     if (e.part_of) {
         engine_.join(op, e.part_of->opened);
         ++e.part_of->uses;
+        e.counted = true;
     }
     begin_copy(&op);
     return {};
@@ -336,7 +338,10 @@ void serving::conclude(errand_here& e)
 {
     link& l = *e.of;
     service_book& b = *l.services;
-    if (e.part_of) --e.part_of->uses;
+    if (e.part_of && e.counted) {
+        --e.part_of->uses;
+        if (e.reply.category == 0) e.part_of->landed += e.reply.bytes;
+    }
     const bool opened = e.what.step == step::open && e.step.taken;
     if (opened) {
         auto o = std::make_unique<open_object>();

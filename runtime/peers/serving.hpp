@@ -35,6 +35,7 @@ struct open_object {
     std::unique_ptr<segment> object;
     session_step opened;
     std::uint32_t uses = 0;        ///< parts under way
+    std::uint64_t landed = 0;      ///< bytes of parts
     bool doomed = false;           ///< nobody may go on with it
     std::vector<std::shared_ptr<void>> held; ///< until it has been given up
 };
@@ -46,6 +47,7 @@ struct errand_here {
     std::string key;               ///< what `what.key` is of
     std::unique_ptr<segment> object; ///< below a bucket
     open_object* part_of = nullptr;
+    bool counted = false;          ///< among its uses
     std::unique_ptr<open_object> ends;
     session_step step;
     operation* op = nullptr;       ///< while it runs
