@@ -30,7 +30,7 @@ void engine::begin_step(operation& op, session_step& s, segment& object) noexcep
     p->has_checksum = s.has_checksum;
     p->checksum = s.checksum;
     port& by = *ports_[object.home->id()];
-    line& w = by.many() ? by.line_of(by.every_rail(), lines_++) : *by.lines.front();
+    line& w = by.many() ? by.line_of(by.every_rail(), by.every_rail(), lines_++) : *by.lines.front();
     w.wait(*p, static_cast<std::size_t>(op.priority));
     loop_.nudge();
 }
