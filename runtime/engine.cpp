@@ -223,6 +223,7 @@ void engine::drain() noexcept
         stop(op, loop_.shut() ? make_error_code(errc::shut_down)
                               : error_code{boost::asio::error::operation_aborted});
     }
+    peers_.recall();
     while (active_ != telling_ || peers_.serves()) poll_or_pass();
     peers_.hush();
     while (active_ != 0) poll_or_pass();

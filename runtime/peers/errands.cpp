@@ -223,7 +223,7 @@ void errands::replied(link& l, const wire::reply& r)
     if (!a.c || a.number != r.number) return peers_.made_no_sense();
     chunk& c = *std::exchange(a.c, nullptr);
     ++b.free;
-    error_code e = error_of(r);
+    error_code e = c.step == step::abandon ? error_code{} : error_of(r); // what is to be given up is gone
     if (c.step == step::open) {
         c.session = r.session;
         if (!writes(c)) c.total = r.total;

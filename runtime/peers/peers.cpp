@@ -471,6 +471,15 @@ void peers::look() noexcept
     if (next) wake_at(next);
 }
 
+void peers::recall() noexcept
+{
+    for (auto& [token, l] : links_) {
+        if (!l->errands || l->errands->free == most_errands || l->state != link_state::open) continue;
+        say_apart(*l, l->their_token, wire::refusal{static_cast<std::uint8_t>(errc::shut_down)});
+        lose(*l, errc::shut_down);
+    }
+}
+
 /// What is being said is heard, or not.
 void peers::hush() noexcept
 {

@@ -73,6 +73,7 @@ public:
     std::unique_ptr<segment> object(link&, std::string_view bucket, std::string_view key);
     void served(operation& op) noexcept { serving_.ended(op); }
     void stop_serving() noexcept { serving_.close(); }
+    void recall() noexcept; ///< the agent goes: whoever was asked for something is not waited for, but locked out
     bool serves() const noexcept { return serving_.busy(); } ///< somebody, right now
 
     std::uint64_t garbage() const noexcept { return garbage_; } ///< messages that made no sense

@@ -185,15 +185,18 @@ errc serving::begin(errand_here& e)
         service_book& b = *e.of->services;
         const auto mine = [&](const auto& o) { return o->number == w.session; };
         const auto o = std::find_if(b.objects.begin(), b.objects.end(), mine);
-        if (o == b.objects.end() || (*o)->epoch != w.epoch || (*o)->doomed || (*o)->opened.of_source == w.writes)
-            return errc::invalid_slice;
+        if (o == b.objects.end() || (*o)->epoch != w.epoch || (*o)->opened.of_source == w.writes) return errc::invalid_slice;
+        if ((*o)->doomed) return errc::withdrawn;
         if (w.step == step::open) return errc::not_supported;
         if (w.step == step::move) {
             e.part_of = o->get();
             return begin_move(e, *(*o)->object);
         }
         if ((*o)->uses != 0) return errc::not_supported; // who ends it has waited for its parts
-        if (w.step == step::commit && (!w.writes || (*o)->landed != (*o)->opened.total)) return errc::short_transfer;
+        if (w.step == step::commit && (!w.writes || (*o)->landed != (*o)->opened.total)) {
+            (*o)->doomed = true;
+            return errc::short_transfer;
+        }
         e.ends = std::move(*o);
         b.objects.erase(o);
         return begin_step(e, *e.ends->object);
@@ -322,7 +325,8 @@ void serving::ended(operation& op) noexcept
     errand_here* e = nullptr;
     std::memcpy(&e, op.store, sizeof e);
     e->op = nullptr;
-    put_error(e->reply, op.error);
+    const bool committed = e->what.step == step::commit && e->step.taken; // though somebody may have wished to stop it
+    if (!committed) put_error(e->reply, op.error);
     e->reply.bytes = op.bytes;
     if (op.checks && !e->what.writes && op.checks[0].known) {
         e->reply.has_checksum = true;
