@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <wye/agent.hpp>
 
+#include <algorithm>
 #include <utility>
 
 #include <wye/drivers.hpp>
@@ -126,6 +127,22 @@ task<> agent::publish(std::string name, const region& r, access a)
     return e.others().publish(std::move(name), *s, a);
 }
 
+task<> agent::publish(std::string name, const file& f, access a)
+{
+    detail::engine& e = checked(*engine_);
+    segment* const s = f.at(0, 0).of;
+    if (!s || s->engine != &e) throw system_error(errc::invalid_slice, name);
+    return e.others().publish(std::move(name), *s, std::min(a, s->access));
+}
+
+task<> agent::publish(std::string name, const bucket& b, access a)
+{
+    detail::engine& e = checked(*engine_);
+    segment* const s = b.root();
+    if (!s || s->engine != &e) throw system_error(errc::invalid_slice, name);
+    return e.others().publish(std::move(name), *s, std::min(a, s->access));
+}
+
 task<> agent::unpublish(std::string name) { return checked(*engine_).others().unpublish(std::move(name)); }
 
 task<> agent::revoke(std::string name, std::string peer)
@@ -169,9 +186,12 @@ task<> file::sync()
     if (failed) throw system_error(failed, std::string{s->describe()});
 }
 
-bucket::bucket(std::unique_ptr<object_store> store, detail::engine& e, driver& home) noexcept
-    : store_{std::move(store)}, engine_{&e}, home_{&home}
+bucket::bucket(std::unique_ptr<object_store> store, detail::engine& e, driver& home)
+    : store_{std::move(store)}, root_{std::make_unique<detail::bucket_root>(*store_)}, engine_{&e}, home_{&home}
 {
+    root_->home = home_;
+    root_->access = store_->access();
+    e.adopt(*root_);
 }
 bucket::~bucket() = default;
 

@@ -130,10 +130,9 @@ void engine::dismiss(segment& s) noexcept
     segments_.back()->place = s.place;
     segments_[s.place] = segments_.back();
     segments_.pop_back();
-    if (s.base) {
-        peers_.gone(s);
+    if (s.shown) peers_.gone(s);
+    if (s.base)
         for (auto& d : drivers_) d->dismiss(s);
-    }
     s.engine = nullptr;
 }
 
@@ -217,13 +216,15 @@ void engine::idle(steady::time_point now) noexcept
 
 void engine::drain() noexcept
 {
+    peers_.stop_serving();
     // Stopping one may finish it, and so unlink it; those that must wait for hardware stay.
     for (auto at = operations_.begin(); at != operations_.end();) {
         operation& op = *at++;
         stop(op, loop_.shut() ? make_error_code(errc::shut_down)
                               : error_code{boost::asio::error::operation_aborted});
     }
-    while (active_ != telling_) poll_or_pass();
+    peers_.recall();
+    while (active_ != telling_ || peers_.serves()) poll_or_pass();
     peers_.hush();
     while (active_ != 0) poll_or_pass();
     while (busy_drivers()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,6 +17,10 @@ namespace wye::detail {
 /// The bounded pool that two-hop routes go through: equal buffers of one arena, and the legs that wait for one.
 /// Background work holds at most half of it, so that it cannot keep an urgent fetch waiting for a slow store, and
 /// of those handed out at least every sixteenth is its own if it wants it, so that it goes on.
+///
+/// A piece on its way to a peer that serves it leans on that peer: it ends when the peer has moved it, through a buffer of
+/// its own. So that two agents who lean on each other do not wait for each other's buffers, those who lean leave some to the
+/// others, and what is done here for a peer takes any that is free.
 class staging {
 public:
     staging(std::size_t bytes, std::size_t piece_bytes) noexcept;
@@ -56,7 +61,9 @@ private:
     static constexpr std::uint32_t background_share = 15;
 
     bool reserved() const noexcept;
-    bool available(priority) const noexcept;
+    bool available(const leg&, priority) const noexcept;
+    /// Buffers that pieces which lean on peers leave to others.
+    std::size_t kept() const noexcept { return std::max<std::size_t>(1, count_ / 8); }
     std::size_t most_background() const noexcept { return count_ / 2; } // there are two at least
 
     std::size_t piece_bytes_, count_;

@@ -66,6 +66,8 @@ public:
     std::uint32_t in_flight = 0;        ///< transfers that hold it
     bool released = false;              ///< its handle is gone; the last transfer frees it
     detail::standing standing{};        ///< of a peer's memory
+    bool shown = false;                 ///< published, or lent to a peer: who knows of it is told when it goes
+    bool served = false;                ///< the peer's agent does what is asked of it there: no fabric reaches it by itself
     detail::link* via = nullptr;        ///< the connection to the peer whose memory it is
     std::uint64_t epoch = 0;            ///< of what the peer published
     std::unique_ptr<detail::ledger> sums; ///< checksums of what was written under `verify`
