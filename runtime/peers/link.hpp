@@ -54,6 +54,12 @@ struct held {
     std::uint64_t epoch = 0, edition = 0;
 };
 
+/// How another agent may be reached.
+struct way {
+    fabric* by;
+    wire::bytes address;
+};
+
 /// A connection to another agent by one fabric.
 struct link {
     link(peers& p, fabric& f) noexcept : of{&p}, by{&f} {}
@@ -74,6 +80,8 @@ struct link {
     std::vector<std::shared_ptr<eventual<error_code>>> waiting; ///< in `connect`
     std::size_t unsettled = 0;   ///< names whose present state the peer has not told
     std::vector<wire::publication> offered;     ///< of the metadata, until it is open
+    std::vector<way> others;     ///< to try should this one lead nowhere, the last first
+    std::uint64_t way_ends = 0;  ///< nanoseconds: when the next is tried if nothing has come by this one
 
     stream talk;
     bool dirty = false;         ///< in the list of those with something to say

@@ -17,6 +17,11 @@ void fabric::received(std::span<const std::byte> message) noexcept
     if (engine_) engine_->others().take(*this, message);
 }
 
+void fabric::gone(std::uint32_t peer) noexcept
+{
+    if (engine_) engine_->others().gone(*this, peer);
+}
+
 namespace detail {
 
 namespace {

@@ -45,6 +45,8 @@ public:
     std::size_t send_all();
     /// A message came (peers.cpp).
     void take(fabric&, wire::view);
+    /// That fabric reaches that peer no more (handshake.cpp).
+    void gone(fabric&, std::uint32_t number) noexcept;
     /// The agent goes: everybody is told, nobody is waited for. Fabrics are still polled while `severing`.
     void hush() noexcept;
     void shut() noexcept;
@@ -152,6 +154,8 @@ private:
     link* at_hand(const wire::incarnation&) const noexcept;
     void hold(link&);
     link& set_out(wire::metadata);
+    std::vector<way> ways_to(wire::metadata&) const;
+    bool next_way(link&);
     task<error_code> ready(link&);
     void refused(link&, const wire::refusal&);
     void opened(link&);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes to another agent over libfabric, both on loopback and in one thread, against the same loop in plain code.
+// Writes to another agent over libfabric, both on loopback and in one thread, against the same loop in plain code. Those to
+// another process of this machine are in same_host.cpp.
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
@@ -281,6 +282,7 @@ result measure(bench& b, const settings& s, const writes& w)
 
 void run_fabric(const settings& s, report& r)
 {
+    run_same_host(s, r); // first: it forks
     offer_provider();
     measure_prepared(s, r);
     measure_runtime_of_prepared(s, r);

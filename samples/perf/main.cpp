@@ -18,8 +18,10 @@ namespace {
 
 constexpr std::array suites{
 #ifdef WYE_HAS_FABRIC
-    perf::suite{"fabric", "writes to another agent over libfabric", &perf::run_fabric},
+    perf::suite{"fabric", "writes to another agent, on this machine and over libfabric", &perf::run_fabric},
     perf::suite{"rails", "the same over four unequal rails between two network namespaces (root)", &perf::run_rails},
+#else
+    perf::suite{"fabric", "writes to another agent of this machine", &perf::run_same_host},
 #endif
     perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},

@@ -58,6 +58,7 @@ struct suite {
     void (*run)(const settings&, report&);
 };
 
+void run_same_host(const settings&, report&); ///< a part of `run_fabric`
 void run_runtime(const settings&, report&);
 void run_file(const settings&, report&);
 void run_fabric(const settings&, report&); ///< only where there is libfabric
