@@ -363,7 +363,8 @@ std::string fake_s3::state::in_parts(const request& r, const std::string& key, q
         uploads[id].key = key;
         for (const auto& [name, value] : r.headers)
             if (name.starts_with("x-amz-meta-")) uploads[id].kept[name] = value;
-        return answer("200 OK", "<InitiateMultipartUploadResult><UploadId>" + id + "</UploadId></InitiateMultipartUploadResult>");
+        return answer("200 OK", "<InitiateMultipartUploadResult><UploadId>" + id + "</UploadId></InitiateMultipartUploadResult>",
+                      sums ? "x-amz-checksum-algorithm: CRC32C\r\n" : "");
     }
     if (q.count("uploads")) {
         std::string text = "<ListMultipartUploadsResult>";

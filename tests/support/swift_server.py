@@ -33,6 +33,7 @@ def skip(why):
 try:
     import eventlet
     eventlet.monkey_patch()
+    import eventlet.debug
     import eventlet.wsgi
     import swift.common.utils
 except ImportError as e:
@@ -159,6 +160,7 @@ def make_bucket(port, name):
 def main():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     logging.basicConfig(level=logging.CRITICAL)
+    eventlet.debug.hub_exceptions(False)
     prepare()
     start_storage()
     proxy, cache = make_proxy(), Cache()

@@ -212,7 +212,7 @@ std::string client::head_of(const call& c, const key_pair& keys) const
 
 void client::report(const call& c, const result& r)
 {
-    if (r.got.error == boost::asio::error::operation_aborted) return;
+    if (c.quiet || r.got.error == boost::asio::error::operation_aborted) return;
     s3_failure f;
     f.operation = c.operation;
     f.bucket = settings_.bucket;

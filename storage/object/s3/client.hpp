@@ -28,6 +28,7 @@ struct call {
     std::function<std::span<std::byte>(const answer&, std::uint64_t)> place{};
     bool urgent = false;
     bool finish_once_sent = false;     ///< who stops it after that waits for the answer all the same
+    bool quiet = false;                ///< that it fails is no news
     std::size_t most_text = 64 * 1024;
     unsigned patience = 1;             ///< times `answer_within`
 };

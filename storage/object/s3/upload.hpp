@@ -122,6 +122,7 @@ private:
     std::size_t sending_ = 0;
     bool cut_off_ = false; ///< the server may be working on a part yet
     bool strays_ = false;  ///< it may know of an upload that we do not
+    bool sums_known_ = false; ///< the server keeps a CRC32C of the whole, as we asked
     error_code failed_;    ///< of a part that was sent in the background
     stop_signal stop_;     ///< of those
     std::vector<std::coroutine_handle<>> waiting_;
