@@ -86,7 +86,6 @@ enum class s3_errc {
     no_credentials,   ///< nobody gave any
     proxy_refused,    ///< the proxy does not let us through
     changed,          ///< the object was replaced while it was read
-    no_answer,        ///< the server took the request and said nothing, or stalled, too often
 };
 
 /// `message()` is "s3: 403 AccessDenied". Its values compare with the standard conditions.

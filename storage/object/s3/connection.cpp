@@ -81,6 +81,12 @@ private:
 
 } // namespace
 
+void connection::run(turn t) noexcept
+{
+    if (by) by->go_on(t);
+    else if (idle && readable) pool_.dropped(*this);
+}
+
 std::string origin::name() const
 {
     const bool usual = port == (tls ? "443" : "80");
@@ -120,9 +126,13 @@ connection_pool::connection_pool(reactor& r, resolver& names, origin to, std::sh
 {
 }
 
-connection_pool::~connection_pool()
+connection_pool::~connection_pool() = default;
+
+void connection_pool::close() noexcept
 {
-    if (watching_) reactor_.cancel(watch_);
+    if (std::exchange(watching_, false)) reactor_.cancel(watch_);
+    open_ -= idle_.size();
+    idle_.clear();
 }
 
 flow<connection_pool::lease> connection_pool::acquire(stop_signal& stop, bool urgent)
@@ -234,7 +244,7 @@ flow<connection_pool::lease> connection_pool::dial(stop_signal& stop)
 flow<connection_pool::lease> connection_pool::connect(address to, stop_signal& stop, reactor::clock::time_point until)
 {
     lease got;
-    auto c = std::make_shared<connection>([this](connection& gone) { dropped(gone); });
+    auto c = std::make_shared<connection>(*this);
     int failed = c->socket.connect(to);
     if (!failed) failed = reactor_.watch(c->socket.descriptor(), *c);
     if (failed) {

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <coroutine>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +15,8 @@
 
 namespace wye::storage::s3 {
 
+class connection_pool;
+
 /// A connection to a server, and who uses it now.
 class connection final : public pollable {
 public:
@@ -26,12 +27,8 @@ public:
         ~user() = default;
     };
 
-    explicit connection(std::function<void(connection&)> dropped) : dropped_{std::move(dropped)} {}
-    void run(turn t) noexcept override
-    {
-        if (by) by->go_on(t);
-        else if (idle && readable) dropped_(*this); // the other side has closed it, or is talking to itself
-    }
+    explicit connection(connection_pool& p) noexcept : pool_{p} {}
+    void run(turn) noexcept override;
 
     stream socket;
     user* by = nullptr;
@@ -40,7 +37,7 @@ public:
     reactor::clock::time_point idle_since{};
 
 private:
-    std::function<void(connection&)> dropped_;
+    connection_pool& pool_;
 };
 
 /// A server, and how it is reached.
@@ -71,6 +68,10 @@ public:
     ~connection_pool();
 
     flow<lease> acquire(stop_signal&, bool urgent);
+    /// The other side has closed a connection that rests, or talks to itself. It may be gone afterwards.
+    void dropped(connection&) noexcept;
+    /// Closes what rests. Nothing is under way, and nothing will be.
+    void close() noexcept;
     void release(std::shared_ptr<connection>, bool reusable) noexcept;
 
     const origin& to() const noexcept { return to_; }
@@ -86,8 +87,6 @@ private:
     flow<lease> connect(address, stop_signal&, reactor::clock::time_point);
     flow<lease> tunnel(std::shared_ptr<connection>, stop_signal&);
     flow<lease> secure(std::shared_ptr<connection>, stop_signal&, reactor::clock::time_point);
-    void dropped(connection&) noexcept;
-    void wake_next() noexcept;
     void watch_idle();
     void close_idle();
 

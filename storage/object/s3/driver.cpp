@@ -62,8 +62,12 @@ public:
         return true;
     }
     std::size_t poll(turn) noexcept override;
-    bool busy() const noexcept override { return flows_.any() || helpers_.outstanding() != 0 || opening_ != 0; }
-    bool attentive() const noexcept override { return false; }
+    bool busy() const noexcept override { return flows_.any() || helpers_.outstanding() != 0 || opening_ != 0 || fetching(); }
+    /// A connection that rests is closed in time, by whichever side.
+    bool attentive() const noexcept override
+    {
+        return std::any_of(pools_.begin(), pools_.end(), [](const auto& p) { return p.second->open() != 0; });
+    }
     int wait_handle() const noexcept override { return reactor_.wait_handle(); }
     bool arm() noexcept override { return !first_ && helpers_.arm() && reactor_.arm(); }
 
@@ -90,6 +94,10 @@ private:
     std::shared_ptr<connection_pool> pool_for(const origin&, const std::string& authorities, bool verify, bool metadata);
     std::shared_ptr<credential_source> credentials_for(const std::string& profile);
     void stop_unwanted() noexcept;
+    bool fetching() const noexcept
+    {
+        return std::any_of(credentials_.begin(), credentials_.end(), [](const auto& c) { return c.second->busy(); });
+    }
 
     bool ours(const slice& s) const noexcept { return s.of && s.tier() == tier::object && s.of->home == this; }
     static const s3_object& object(const slice& s) noexcept { return static_cast<const s3_object&>(*s.of); }
@@ -106,7 +114,7 @@ private:
     loans loans_;
     chunk* first_ = nullptr; // submitted and not begun
     chunk* last_ = nullptr;
-    std::size_t ended_ = 0, opening_ = 0;
+    std::size_t ended_ = 0, opening_ = 0, polls_ = 0;
 };
 
 s3_driver::s3_driver(const s3_options& o)
@@ -127,11 +135,12 @@ s3_driver::~s3_driver()
     // No chunk is out, but a listing or a renewal may be.
     flows_.stop_all();
     for (auto& [name, source] : credentials_) source->shut_down();
-    const auto fetching = [](const auto& c) { return c.second->busy(); };
-    while (busy() || std::any_of(credentials_.begin(), credentials_.end(), fetching)) {
+    while (busy()) {
         helpers_.reap();
         reactor_.poll({});
     }
+    // Objects that outlive their driver keep these.
+    for (auto& [name, pool] : pools_) pool->close();
 }
 
 wye::limits s3_driver::limits() const noexcept
@@ -149,14 +158,14 @@ wye::limits s3_driver::limits() const noexcept
 std::size_t s3_driver::poll(turn t) noexcept
 {
     std::size_t n = helpers_.reap();
-    for (; first_; ++n) {
+    for (std::size_t begun = 0; first_ && !(begun != 0 && t.over()); ++begun, ++n) { // signing takes some 20 us
         chunk& c = *first_;
         first_ = c.next;
         if (!first_) last_ = nullptr;
         carry(loans_.emplace(loans_.end(), c));
     }
     n += reactor_.poll(t);
-    if (n == 0) stop_unwanted();
+    if (n == 0 || ++polls_ % 16 == 0) stop_unwanted();
     return n + std::exchange(ended_, 0);
 }
 

@@ -35,7 +35,6 @@ const char* what_of(s3_errc e) noexcept
     case s3_errc::no_credentials: return "nobody gave credentials";
     case s3_errc::proxy_refused: return "the proxy refused";
     case s3_errc::changed: return "the object was replaced while it was read";
-    case s3_errc::no_answer: return "the server does not answer";
     }
     return "unknown";
 }
@@ -71,7 +70,6 @@ public:
         case s3_errc::certificate:
         case s3_errc::no_credentials:
         case s3_errc::proxy_refused: return sys::make_error_condition(sys::permission_denied);
-        case s3_errc::no_answer: return sys::make_error_condition(sys::timed_out);
         default: return sys::make_error_condition(sys::protocol_error);
         }
     }

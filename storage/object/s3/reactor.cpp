@@ -75,8 +75,13 @@ std::size_t reactor::poll(turn t)
 
     std::vector<std::coroutine_handle<>> going;
     going.swap(ready_);
-    for (const auto h : going) h.resume();
-    return n + going.size();
+    std::size_t resumed = 0;
+    while (resumed < going.size()) {
+        going[resumed++].resume();
+        if (t.over()) break;
+    }
+    ready_.insert(ready_.begin(), going.begin() + static_cast<std::ptrdiff_t>(resumed), going.end());
+    return n + resumed;
 }
 
 /// All flags are set before anything runs: what runs may end what another event is for.
