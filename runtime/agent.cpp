@@ -176,11 +176,12 @@ task<> file::sync()
 
 namespace {
 
-/// What is said of a call of a bucket that failed.
-std::string about(const object_store& store, const std::string& key)
+/// A call of a bucket that failed. What never reached a server has no story.
+system_error failure_of(const error_code& e, const object_store& store, const std::string& key, const std::string& called)
 {
-    std::string why = store.why(key);
-    return why.empty() ? key : why;
+    const bool asked = e.category() != wye_category() || e == errc::not_found;
+    const std::string why = asked ? store.why(key) : std::string{};
+    return {e, why.empty() ? called : why};
 }
 
 } // namespace
@@ -211,7 +212,7 @@ task<object_info> bucket::stat(std::string_view key) const
         store->stat(name, [done](error_code failed, object_info i) { done(found{failed, std::move(i)}); });
     };
     found r = co_await detail::eventually<found>(e.loop(), stat);
-    if (r.first) throw system_error(r.first, about(*store, name));
+    if (r.first) throw failure_of(r.first, *store, name, name);
     co_return std::move(r.second);
 }
 
@@ -230,7 +231,7 @@ task<std::vector<object_info>> bucket::list(std::string_view prefix) const
             });
         };
         found r = co_await detail::eventually<found>(e.loop(), list);
-        if (r.first) throw system_error(r.first, about(*store, {}));
+        if (r.first) throw failure_of(r.first, *store, {}, under);
         more = r.second.more && !r.second.objects.empty();
         std::move(r.second.objects.begin(), r.second.objects.end(), std::back_inserter(all));
     }
@@ -244,7 +245,7 @@ task<> bucket::remove(std::string_view key) const
     object_store* const store = store_.get();
     const auto remove = [store, name](auto done) { store->remove(name, std::move(done)); };
     const error_code failed = co_await detail::eventually<error_code>(e.loop(), remove);
-    if (failed) throw system_error(failed, about(*store, name));
+    if (failed) throw failure_of(failed, *store, name, name);
 }
 
 task<> bucket::remove(std::vector<std::string> keys) const
@@ -254,7 +255,7 @@ task<> bucket::remove(std::vector<std::string> keys) const
     object_store* const store = store_.get();
     const auto remove = [store, keys](auto done) { store->remove_all(keys, std::move(done)); };
     const error_code failed = co_await detail::eventually<error_code>(e.loop(), remove);
-    if (failed) throw system_error(failed, about(*store, {}));
+    if (failed) throw failure_of(failed, *store, {}, keys.front());
 }
 
 std::string bucket::why(std::string_view key) const { return store_->why(key); }

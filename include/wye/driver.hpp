@@ -121,7 +121,7 @@ public:
     {
         std::string last = std::move(keys.back());
         keys.pop_back();
-        remove(std::move(last), [this, keys, done = std::move(done)](error_code e) mutable {
+        remove(std::move(last), [this, keys = std::move(keys), done = std::move(done)](error_code e) mutable {
             if (e || keys.empty()) return done(e);
             remove_all(std::move(keys), std::move(done));
         });

@@ -82,7 +82,8 @@ void exchange::go_on(turn t) noexcept
                 // The server may have said why it does not listen any more.
                 cut_ = true;
             }
-            const bool sending = !got_.sent && !cut_ && on_.writable;
+            const bool reads_first = on_.socket.tls() && on_.socket.wants_read; // a renegotiation
+            const bool sending = !got_.sent && !cut_ && on_.writable && !reads_first;
             if (!on_.readable) {
                 if (sending) reactor_.run_soon(on_); // the turn is over
                 return;

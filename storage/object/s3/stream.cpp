@@ -188,6 +188,7 @@ stream::outcome stream::read(void* into, std::size_t bytes, std::size_t& got, er
 stream::outcome stream::write(const iovec* parts, int count, std::size_t& sent, error_code& e) noexcept
 {
     sent = 0;
+    wants_read = wants_write = false;
     if (ssl_) {
         ::ERR_clear_error();
         errno = 0;
@@ -202,7 +203,7 @@ stream::outcome stream::write(const iovec* parts, int count, std::size_t& sent, 
         sent = static_cast<std::size_t>(n);
         return outcome::some;
     }
-    wants_read = false, wants_write = true;
+    wants_write = true;
     if (errno == EAGAIN || errno == EINTR) return outcome::again;
     e = object_error(errno);
     return outcome::failed;

@@ -2,8 +2,10 @@
 #include "upload.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <random>
 
 #include <boost/asio/error.hpp>
@@ -184,7 +186,7 @@ flow<error_code> upload::write(std::uint64_t offset, std::span<const std::byte> 
 
 flow<void> upload::have_memory(part& p, std::size_t bytes)
 {
-    while (!p.gathered) {
+    while (!p.gathered && !failed_) {
         if (p.asking) {
             change other{*this};
             co_await other;
@@ -193,9 +195,14 @@ flow<void> upload::have_memory(part& p, std::size_t bytes)
         p.asking = true;
         part_memory::room some{memory_, bytes};
         co_await some;
-        p.gathered = std::make_unique_for_overwrite<std::byte[]>(bytes);
+        p.gathered.reset(new (std::nothrow) std::byte[bytes]);
         p.asking = false;
+        if (!p.gathered) {
+            memory_.give_back(bytes);
+            failed_ = object_error(ENOMEM);
+        }
         wake();
+        if (failed_) co_return;
     }
 }
 
@@ -206,6 +213,7 @@ flow<error_code> upload::gather(std::uint64_t offset, std::span<const std::byte>
         const std::size_t size = size_of(index), at = static_cast<std::size_t>(offset % part_bytes_);
         part& p = parts_[index];
         co_await have_memory(p, size);
+        if (!p.gathered) co_return failed_;
         const std::size_t n = std::min(bytes.size(), size - at);
         std::byte* const to = p.gathered.get() + at;
         const std::byte* const from = bytes.data();
