@@ -5,10 +5,11 @@
 
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "credentials.hpp"
 #include "encoding.hpp"
-#include "s3/world.hpp"
+#include "s3/environment.hpp"
 #include "settings.hpp"
 #include "signer.hpp"
 #include "xml.hpp"

@@ -6,10 +6,9 @@
 #include <string>
 #include <vector>
 
-#include <stdlib.h>
-
 #include <wye/s3.hpp>
 
+#include "s3/environment.hpp"
 #include "support/directory_world.hpp"
 #include "support/fake_s3.hpp"
 #include "support/fault_proxy.hpp"
@@ -17,16 +16,6 @@
 namespace wye::seam {
 
 using namespace std::chrono_literals;
-
-/// What the environment of the test may say of servers is not for us.
-inline void forget_environment()
-{
-    for (const char* name : {"http_proxy", "https_proxy", "HTTPS_PROXY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-                             "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
-                             "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE", "AWS_SHARED_CREDENTIALS_FILE",
-                             "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"})
-        ::unsetenv(name);
-}
 
 /// Impatient, so that what never comes is given up soon.
 inline s3_options impatient()

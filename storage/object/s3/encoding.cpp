@@ -44,6 +44,8 @@ std::optional<wall_time> time_of(int year, int month, int day, std::string_view 
     const auto h = number(clock, 0, 2), m = number(clock, 3, 2), s = number(clock, 6, 2);
     const year_month_day date{std::chrono::year{year}, std::chrono::month{static_cast<unsigned>(month)},
                               std::chrono::day{static_cast<unsigned>(day)}};
+    // The system's clock counts nanoseconds, and so ends in 2262.
+    if (year < 1970 || year > 2200) return {};
     if (!h || !m || !s || !date.ok() || *h > 23 || *m > 59 || *s > 60) return {};
     return sys_days{date} + hours{*h} + minutes{*m} + seconds{*s};
 }
