@@ -46,6 +46,7 @@ std::optional<wall_time> time_of(int year, int month, int day, std::string_view 
                               std::chrono::day{static_cast<unsigned>(day)}};
     // The system's clock counts nanoseconds, and so ends in 2262.
     if (year < 1970 || year > 2200) return {};
+    if (clock[2] != ':' || clock[5] != ':') return {};
     if (!h || !m || !s || !date.ok() || *h > 23 || *m > 59 || *s > 60) return {};
     return sys_days{date} + hours{*h} + minutes{*m} + seconds{*s};
 }
@@ -193,7 +194,7 @@ std::optional<wall_time> read_http_date(std::string_view text)
 
 std::optional<wall_time> read_iso_date(std::string_view text)
 {
-    if (text.size() < 19) return {};
+    if (text.size() < 19 || text[4] != '-' || text[7] != '-' || text[10] != 'T') return {};
     const auto year = number(text, 0, 4), month = number(text, 5, 2), day = number(text, 8, 2);
     if (!year || !month || !day) return {};
     return time_of(*year, *month, *day, text.substr(11));
