@@ -42,6 +42,12 @@ void chunk::done() noexcept
     else p.op->by->ended(p, {}, from.length);
 }
 
+bool chunk::wanted() const noexcept
+{
+    const auto& p = static_cast<const detail::piece&>(*this);
+    return !p.op->stopping && !p.of->failed;
+}
+
 namespace detail {
 
 void segment_handle::reset() noexcept

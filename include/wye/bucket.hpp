@@ -57,6 +57,11 @@ public:
     task<std::vector<object_info>> list(std::string_view prefix = {}) const;
     /// Removes it; one that is not there is no error.
     task<> remove(std::string_view key) const;
+    /// Removes all of these, with few requests where the store can; when it throws, some of them.
+    task<> remove(std::vector<std::string> keys) const;
+    /// One line about the last failure with this key, of a copy or a call: for S3 status, code, request id and what the
+    /// server says. Empty when there is nothing to add to the error. Exceptions of the tasks above have it in `what()`.
+    std::string why(std::string_view key) const;
     wye::access access() const noexcept { return store_->access(); }
     explicit operator bool() const noexcept { return store_ != nullptr; }
     segment* root() const noexcept { return root_.get(); } ///< what stands for it when it is published

@@ -39,7 +39,7 @@ enum class access : std::uint8_t { read_only, read_write };
 class segment {
 public:
     static constexpr std::uint64_t unbounded = std::numeric_limits<std::uint64_t>::max();
-    static constexpr std::size_t most_drivers = 8;
+    static constexpr std::size_t most_drivers = 12;
 
     explicit segment(wye::tier t) noexcept;
     segment(const segment&) = delete;

@@ -25,6 +25,9 @@ constexpr std::array suites{
 #endif
     perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
+#ifdef WYE_HAS_S3
+    perf::suite{"object", "ranged reads and puts over HTTP and TLS, from nginx on loopback", &perf::run_object},
+#endif
     perf::suite{"pipeline", "routes of two hops against the slower hop alone", &perf::run_pipeline},
     perf::suite{"sim", "how well many rails are used, in a simulated world of two large hosts",
                 &perf::run_sim},

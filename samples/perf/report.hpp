@@ -63,6 +63,7 @@ void run_runtime(const settings&, report&);
 void run_file(const settings&, report&);
 void run_fabric(const settings&, report&); ///< only where there is libfabric
 void run_rails(const settings&, report&);  ///< likewise; moves this process to a network of its own
+void run_object(const settings&, report&); ///< only where there is S3; needs nginx
 void run_pipeline(const settings&, report&);
 void run_sim(const settings&, report&);
 
