@@ -25,6 +25,9 @@ constexpr std::array suites{
 #endif
     perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
+#ifdef WYE_HAS_S3
+    perf::suite{"object", "ranged reads and puts over HTTP and TLS, from nginx on loopback", &perf::run_object},
+#endif
     perf::suite{"pipeline", "routes of two hops against the slower hop alone", &perf::run_pipeline},
     perf::suite{"sim", "how well many rails are used, in a simulated world of two large hosts",
                 &perf::run_sim},
@@ -59,6 +62,7 @@ void measure(int argc, char** argv)
     samples::options options{usage()};
     options.add("against", against, "raw: measure plain code on the vendor's interface beside ours")
         .add("check-raw", s.check_raw, "file: measure the plain code beside fio, too")
+        .add("polled", s.polled, "fabric: queues are polled, as the plain loop's are, and have no descriptor to sleep on")
         .add("seconds", s.seconds, "time for each case (2)")
         .add("filter", s.filter, "only cases whose name contains this")
         .add("json", json, "write the results to this file")
