@@ -81,6 +81,10 @@ void check_peer_memory(const patient& p, const nvidia_driver& d, report& r)
                     "from EFA's installer"};
     } else if (p.devices.empty()) {
         f.why += ", if there were any";
+    } else if (p.fabric && !p.fabric->gpu_memory) {
+        f.verdict = verdict::warning;
+        f.why += "; libfabric does not let them";
+        f.advice = {"use a libfabric built with CUDA (FI_HMEM): /opt/amazon/efa"};
     }
     r.add(std::move(f));
 }

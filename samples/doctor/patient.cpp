@@ -35,7 +35,7 @@ json::object as_json(const wye::libfabric_facts& f)
         rails.push_back(
             {{"name", r.name}, {"domain", r.domain}, {"address", r.address}, {"gbps", r.bytes_per_second * 8 / 1e9}});
     return {{"provider", f.provider},    {"version", f.version},
-            {"sleeps", f.sleeps},        {"emulated_writes", f.emulated_writes},
+            {"sleeps", f.sleeps},        {"emulated_writes", f.emulated_writes}, {"gpu_memory", f.gpu_memory},
             {"rails", std::move(rails)}, {"environment", environment()}};
 }
 
@@ -44,6 +44,7 @@ finding judge(const wye::libfabric_facts& f, bool efa_is_here)
     finding out{"libfabric", verdict::ok, {}, {}, as_json(f)};
     out.why = f.provider + " of libfabric " + f.version + ", " + some(f.rails.size(), "rail") +
               (f.sleeps ? ", an idle loop sleeps" : ", polled: its queues cannot be slept on");
+    if (f.gpu_memory) out.why += "; its NICs reach GPU memory";
     if (f.emulated_writes) {
         out.verdict = verdict::warning;
         out.why = "efa of libfabric " + f.version + " emulates writes: each costs the target's processor a copy";
