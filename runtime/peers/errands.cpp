@@ -23,6 +23,44 @@ far_segment& there(const chunk& c) noexcept { return *(writes(c) ? far_of(c.to) 
 const slice& here(const chunk& c) noexcept { return writes(c) ? c.from : c.to; }
 std::size_t level(const chunk& c) noexcept { return static_cast<std::size_t>(piece_of(c).op->priority); }
 
+/// Null when it has gone meanwhile, or its link has.
+errand_book::loan* find_loan(link* l, std::uint32_t number) noexcept
+{
+    if (!l || !l->errands) return nullptr;
+    auto& all = l->errands->loans;
+    const auto m = std::find_if(all.begin(), all.end(), [&](const auto& x) { return x.number == number; });
+    return m == all.end() ? nullptr : &*m;
+}
+/// What the chunk asks for, but for where its bytes are here.
+wire::errand errand_of(const chunk& c) noexcept
+{
+    const piece& p = piece_of(c);
+    const slice& far = writes(c) ? c.to : c.from;
+    wire::errand e;
+    e.epoch = far.of->epoch;
+    e.key = there(c).key();
+    e.at = far.offset;
+    e.length = far.length;
+    e.step = c.step;
+    e.writes = writes(c);
+    e.sole = c.sole;
+    e.priority = p.op->priority;
+    e.session = c.session;
+    e.total = c.total;
+    // What is known of the extent is asked for once.
+    e.verify = c.step == step::move && !e.writes && p.op->verify && p.place == 0 && c.session == 0;
+    e.extent_at = p.of->from_offset;
+    e.extent_length = p.of->length;
+    e.has_checksum = e.writes && c.has_checksum;
+    e.checksum = e.has_checksum ? static_cast<std::uint32_t>(c.checksum) : 0;
+    return e;
+}
+
+void drop_loan(link& l, std::uint32_t number) noexcept
+{
+    std::erase_if(l.errands->loans, [&](const auto& m) { return m.number == number; });
+}
+
 } // namespace
 
 void put_error(wire::reply& r, const error_code& e) noexcept
@@ -181,11 +219,8 @@ void errands::give_up(link& l)
 void errands::send(link& l, chunk& c)
 {
     errand_book& b = *l.errands;
-    const piece& p = piece_of(c);
-    const far_segment& s = there(c);
-    const slice& far = writes(c) ? c.to : c.from;
-    wire::errand e;
-    if (c.step == step::move && far.length != 0) {
+    wire::errand e = errand_of(c);
+    if (c.step == step::move && e.length != 0) {
         errand_book::loan* const m = loan_for(l, c);
         if (!m) return; // it waits for it
         e.memory = m->number;
@@ -196,22 +231,6 @@ void errands::send(link& l, chunk& c)
     *slot = {&c, ++b.last_errand * most_errands + index};
     --b.free;
     e.number = slot->number;
-    e.epoch = s.epoch;
-    e.key = s.key();
-    e.at = far.offset;
-    e.length = far.length;
-    e.step = c.step;
-    e.writes = writes(c);
-    e.sole = c.sole;
-    e.priority = p.op->priority;
-    e.session = c.session;
-    e.total = c.total;
-    // What is known of the extent is asked for once.
-    e.verify = c.step == step::move && !e.writes && p.op->verify && p.place == 0 && c.session == 0;
-    e.extent_at = p.of->from_offset;
-    e.extent_length = p.of->length;
-    e.has_checksum = e.writes && c.has_checksum;
-    e.checksum = e.has_checksum ? static_cast<std::uint32_t>(c.checksum) : 0;
     peers_.say(l, e);
 }
 
@@ -275,10 +294,8 @@ void errands::lend(link& l, segment& what, access a)
 void errands::granted(fabric& by, std::uint64_t token, std::uint32_t number, error_code e, const fabric::key& k)
 {
     link* const l = peers_.find(token);
-    const auto m = !l || !l->errands ? std::vector<errand_book::loan>::iterator{}
-                                     : std::find_if(l->errands->loans.begin(), l->errands->loans.end(),
-                                                    [&](const auto& x) { return x.number == number; });
-    if (!l || !l->errands || m == l->errands->loans.end()) {
+    errand_book::loan* const m = find_loan(l, number);
+    if (!m) {
         if (!e) by.withdraw(k.id);
         return;
     }
@@ -288,8 +305,7 @@ void errands::granted(fabric& by, std::uint64_t token, std::uint32_t number, err
     }
     if (e) {
         end_all(*l, m->waiting, e);
-        l->errands->loans.erase(m);
-        return;
+        return drop_loan(*l, number);
     }
     m->key = k.id;
     m->at = errand_book::loan::state::said;
@@ -302,14 +318,11 @@ void errands::granted(fabric& by, std::uint64_t token, std::uint32_t number, err
 void errands::told(std::uint64_t token, std::uint32_t number)
 {
     link* const l = peers_.find(token);
-    if (!l || !l->errands) return;
-    auto& loans = l->errands->loans;
-    const auto m = std::find_if(loans.begin(), loans.end(), [&](const auto& x) { return x.number == number; });
-    if (m == loans.end()) return;
+    errand_book::loan* const m = find_loan(l, number);
+    if (!m) return;
     if (m->at == errand_book::loan::state::gone) {
         peers_.say(*l, wire::unlend{number});
-        loans.erase(m);
-        return;
+        return drop_loan(*l, number);
     }
     m->at = errand_book::loan::state::there;
     while (chunk* const c = m->waiting.pop()) l->errands->waiting[level(*c)].push(*c);
