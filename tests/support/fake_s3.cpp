@@ -161,6 +161,12 @@ void fake_s3::put(const std::string& key, const std::string& bytes)
     const std::lock_guard lock{state_->mutex};
     state_->objects[key] = {bytes, state_->new_etag(), {}};
 }
+void fake_s3::flip_a_bit(const std::string& key, std::size_t at)
+{
+    const std::lock_guard lock{state_->mutex};
+    char& byte = state_->objects.at(key).bytes.at(at);
+    byte = static_cast<char>(byte ^ 8);
+}
 std::size_t fake_s3::uploads() const
 {
     const std::lock_guard lock{state_->mutex};

@@ -47,6 +47,7 @@ public:
     void keep_sums(bool); ///< of whole objects that came in parts, as AWS does
     std::map<std::string, object> objects() const;
     void put(const std::string& key, const std::string& bytes);
+    void flip_a_bit(const std::string& key, std::size_t at); ///< that nobody meant to change
     std::size_t uploads() const;            ///< begun, and neither completed nor dropped
     std::vector<request> requests() const;
     unsigned connections() const;           ///< accepted so far

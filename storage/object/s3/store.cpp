@@ -12,6 +12,7 @@ namespace wye::storage::s3 {
 
 namespace {
 
+constexpr unsigned patience_with_many = 4; // some servers remove one after the other
 constexpr std::size_t longest_key = 1024, most_a_page = 1000, most_listing = 8 * 1024 * 1024;
 
 /// For as long as a flow runs that nobody awaits.
@@ -93,6 +94,7 @@ flow<error_code> remove_some(client& by, std::span<const std::string> keys, stop
     c.body = std::as_bytes(std::span{list.data(), list.size()});
     c.body_hash = hex(sha256(list));
     c.most_text = most_listing;
+    c.patience = patience_with_many;
     result r = co_await by.ask(c, stop);
     if (r.got.error) co_return r.got.error;
     // Under 200 it says which could not be removed.
