@@ -176,7 +176,7 @@ void errands::work(link& l)
         while (b.free != 0) {
             chunk* const c = queue.pop();
             if (!c) break;
-            if (stopped(*c)) end(l, *c, boost::asio::error::operation_aborted);
+            if (stopped(*c)) end(l, *c, stop_error(*piece_of(*c).op));
             else send(l, *c);
         }
     }
@@ -194,7 +194,7 @@ void errands::drop_stopped(link& l)
     for (auto& queue : l.errands->waiting) {
         fifo<chunk> kept;
         while (chunk* const c = queue.pop()) {
-            if (stopped(*c)) end(l, *c, boost::asio::error::operation_aborted);
+            if (stopped(*c)) end(l, *c, stop_error(*piece_of(*c).op));
             else kept.push(*c);
         }
         queue = kept;
