@@ -212,7 +212,8 @@ WYE_CO_TEST(back_pressure)
     std::vector<transfer> batch;
     for (std::size_t i = 0; i < 500; ++i) objects.push_back(w.bucket.object("many/" + std::to_string(i)));
     for (std::size_t i = 0; i < 500; ++i) batch.push_back({w.from.at(i * 1'000, 1'000), objects[i]});
-    const auto [e, n] = co_await copy(batch, copy_options{}, asio::as_tuple(asio::deferred));
+    const copy_options plain;
+    const auto [e, n] = co_await copy(batch, plain, asio::as_tuple(asio::deferred));
     BOOST_TEST((!e && n == 500'000u), e.message());
     BOOST_TEST(w.server.objects().size() == 500u);
     BOOST_TEST(w.server.connections() <= s3_options{}.connections);
