@@ -155,6 +155,7 @@ void engine::poll_or_pass() noexcept
 std::size_t engine::poll(turn t) noexcept
 {
     std::size_t n = summing_.empty() ? 0 : sum(t);
+    if (!waiting_.empty()) n += go_on_in_order();
     const std::size_t ports = ports_.size();
     // Whoever comes first may use up the turn, so they take it in turns to be that.
     if (++first_port_ >= ports) first_port_ = 0;
@@ -200,7 +201,7 @@ bool engine::descriptors(std::vector<int>& out) const noexcept
         if (fd < 0 || (!busy && std::any_of(d->lanes.begin(), d->lanes.end(), put_off))) all = false;
         else out.push_back(fd);
     }
-    return all && summing_.empty();
+    return all && summing_.empty() && waiting_.empty();
 }
 
 bool engine::arm() noexcept
@@ -208,6 +209,11 @@ bool engine::arm() noexcept
     for (const auto& d : ports_)
         if ((d->holds_any() || d->by->busy() || d->by->attentive()) && !d->by->arm()) return false;
     return true;
+}
+
+bool engine::due() const noexcept
+{
+    return std::any_of(ports_.begin(), ports_.end(), [](const auto& d) { return d->holds_any() && d->by->due(); });
 }
 
 void engine::idle(steady::time_point now) noexcept

@@ -90,6 +90,7 @@ public:
     std::size_t outstanding() const noexcept override;
     bool descriptors(std::vector<int>&) const noexcept override;
     bool arm() noexcept override;
+    bool due() const noexcept override;
     void idle(std::chrono::steady_clock::time_point) noexcept override;
     void drain() noexcept override;
 
@@ -139,6 +140,13 @@ private:
     void fail(operation&, extent&, error_code) noexcept;
     void sweep(operation&, const link* peer = nullptr) noexcept;
     void abandon(operation&, const link&, errc) noexcept;
+
+    // ordering.cpp
+    bool ordered(operation&) noexcept;
+    bool enter(operation&, ordering&) noexcept;
+    std::size_t go_on_in_order() noexcept;
+    void leave_order(operation&) noexcept;
+    void go(operation&) noexcept;
 
     // telling.cpp
     void address(operation&) noexcept;
@@ -283,6 +291,7 @@ private:
     fifo<piece> summing_;
     piece* spares_ = nullptr; ///< for the short way, ready to be used again
     list<operation> operations_;
+    std::vector<operation*> waiting_; ///< for what a GPU does
     std::size_t active_ = 0;
     std::size_t telling_ = 0; ///< of those, over but for the word of a peer that it has the notification
     std::size_t first_port_ = 0;

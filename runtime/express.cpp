@@ -87,6 +87,7 @@ piece& engine::cut_simple(const line& w, lane& l, operation& op, extent& x) noex
     p.rail = l.rail;
     p.place = x.cut;
     p.bytes = bytes;
+    p.order = op.mark;
     p.from = {x.from, x.from_offset + x.cut, bytes};
     p.to = {x.to, x.to_offset + x.cut, bytes};
     x.at = phase::moving;

@@ -67,9 +67,7 @@ made filled(operation& op, bool fit) noexcept
     return refuse(by, errc::length_mismatch);
 }
 
-} // namespace
-
-[[gnu::flatten]] made make_copy(const slice& from, const slice& to, const copy_options& o)
+[[gnu::always_inline]] inline made attempt(const slice& from, const slice& to, const copy_options& o)
 {
     engine* e = engine_of(from, to);
     if (const error_code why = unusable(e, o)) return refuse(e, why);
@@ -77,7 +75,7 @@ made filled(operation& op, bool fit) noexcept
     return filled(op, fill(op.one, from, to, 0));
 }
 
-made make_copy(std::span<const transfer> batch, const copy_options& o)
+made attempt(std::span<const transfer> batch, const copy_options& o)
 {
     if (batch.empty()) return refuse(nullptr, {});
     engine* e = nullptr;
@@ -93,7 +91,7 @@ made make_copy(std::span<const transfer> batch, const copy_options& o)
     return filled(op, fit);
 }
 
-made make_copy(const selection& from, const selection& to, const copy_options& o)
+made attempt(const selection& from, const selection& to, const copy_options& o)
 {
     const std::size_t n = from.indices.size();
     if (n == 0 && to.indices.empty()) return refuse(nullptr, {});
@@ -112,10 +110,29 @@ made make_copy(const selection& from, const selection& to, const copy_options& o
     return filled(op, fit);
 }
 
+/// A copy that is not even begun holds no stream, and says so to who looks.
+made told(const made& m, const copy_options& o) noexcept
+{
+    const gpu_status s = m.error.failed() ? gpu_status::failed : gpu_status::landed;
+    if (!m.op && o.before.status) *o.before.status = static_cast<std::uint32_t>(s);
+    return m;
+}
+
+} // namespace
+
+[[gnu::flatten]] made make_copy(const slice& from, const slice& to, const copy_options& o)
+{
+    return told(attempt(from, to, o), o);
+}
+
+made make_copy(std::span<const transfer> batch, const copy_options& o) { return told(attempt(batch, o), o); }
+
+made make_copy(const selection& from, const selection& to, const copy_options& o) { return told(attempt(from, to, o), o); }
+
 void begin_copy(pending* p) noexcept
 {
     auto* op = static_cast<operation*>(p);
-    if (op->count == 1 && !op->verify && !op->status && !op->progress && !op->notify)
+    if (op->count == 1 && !op->verify && !op->status && !op->progress && !op->notify && !op->ordered)
         op->by->begin_one(*op);
     else op->by->begin(*op);
 }

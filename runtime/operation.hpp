@@ -120,6 +120,16 @@ struct note : wire::notify {
     std::vector<std::uint64_t> to; ///< peers that have part in it: tokens of links, which may go meanwhile
 };
 
+/// How an operation is ordered with what a GPU does for others.
+struct ordering {
+    gpu_order after;
+    gpu_wait before;
+    device_order* by = nullptr;
+    std::uintptr_t held = 0;          ///< the stream that waits for it
+    device_order::waiting waiting{};
+    bool waits = false;               ///< it is in the engine's list of those whose point has not come
+};
+
 /// The extents of an operation that queue together for one driver.
 struct leg : hook {
     operation* op = nullptr;
@@ -140,6 +150,8 @@ struct operation final : pending, hook, timer {
     error_code* status = nullptr;
     class wye::progress* progress = nullptr;
     note* notify = nullptr;
+    ordering* ordered = nullptr;
+    std::uintptr_t mark = 0;     ///< what its pieces come after
     engine* by = nullptr;
     pair_meter* meter = nullptr; ///< of the first extent, for the latency
     std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled

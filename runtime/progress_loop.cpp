@@ -125,6 +125,11 @@ bool progress_loop::anything_in_flight() const noexcept
     return std::any_of(sources_.begin(), sources_.end(), [](const source* s) { return s->in_flight(); });
 }
 
+bool progress_loop::anything_due() const noexcept
+{
+    return std::any_of(sources_.begin(), sources_.end(), [](const source* s) { return s->due(); });
+}
+
 bool progress_loop::nothing_left() const noexcept
 {
     return operations_ == 0 && !queued() && work_.load(std::memory_order_acquire) <= 0 &&
@@ -259,7 +264,8 @@ void progress_loop::idle(clock::time_point since, clock::time_point until)
     const duration quiet = time - since;
     if (quiet < idle_.spin && !(sleepable && several_out())) return __builtin_ia32_pause();
     if (!sleepable) {
-        if (quiet < idle_.spin + idle_.yield) ::sched_yield();
+        if (anything_due()) __builtin_ia32_pause();
+        else if (quiet < idle_.spin + idle_.yield) ::sched_yield();
         else std::this_thread::sleep_for(idle_.nap);
     } else if (arm()) {
         sleep(until);

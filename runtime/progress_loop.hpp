@@ -39,6 +39,8 @@ public:
     virtual bool descriptors(std::vector<int>& out) const noexcept = 0;
     /// Before sleeping on them. False: poll instead.
     virtual bool arm() noexcept = 0;
+    /// Whether what can only be polled will be there in microseconds.
+    virtual bool due() const noexcept { return false; }
     /// No progress was found: time for bookkeeping that is kept off the hot path.
     virtual void idle(std::chrono::steady_clock::time_point now) noexcept = 0;
     /// Cancels everything and waits until no hardware touches anything.
@@ -118,6 +120,7 @@ private:
     std::size_t take_inbox() noexcept;
     std::size_t fire_timers() noexcept;
     bool anything_in_flight() const noexcept;
+    bool anything_due() const noexcept;
     bool nothing_left() const noexcept;
     bool queued() const noexcept { return !batch_.empty() || !ready_.empty(); }
     bool wait(clock::time_point since, clock::time_point until);

@@ -38,6 +38,7 @@ void release(pending* p) noexcept
     loop& l = *op->on;
     full(l).operation_finished();
     if (op->express) return full(l).keep(*op);
+    delete op->ordered; // of one that was never begun
     if (op->checks) give_back(l, op->checks, op->count);
     if (op->legs && op->legs != &op->only) give_back(l, op->legs, op->leg_count);
     if (op->extents != &op->one) give_back(l, op->extents, op->count);
@@ -76,6 +77,7 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     op->status = o.status.size() >= extents ? o.status.data() : nullptr;
     op->progress = o.progress;
     if (!o.notify.empty()) op->notify = new note{{std::string{o.notify}, {o.payload.begin(), o.payload.end()}}, {}};
+    if (o.after.at != gpu_order::point::none || o.before.asked) op->ordered = new ordering{o.after, o.before};
     op->when = o.deadline.count() > 0 ? loop_.now() + o.deadline : steady::time_point{};
     return op;
 }
@@ -282,6 +284,12 @@ void engine::begin(operation& op) noexcept
     if (op.count > 1 || sampled(begun_, first->length)) op.began = loop_.stamp();
     if (op.when != steady::time_point{}) loop_.timers().add(op);
     hold(op);
+    if (!op.ordered || ordered(op)) go(op);
+}
+
+/// Its pieces may be cut.
+void engine::go(operation& op) noexcept
+{
     if (op.notify) {
         if (put(op)) return;
         address(op);
@@ -413,6 +421,7 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
         cancelled_ += op.error == boost::asio::error::operation_aborted;
         missed_ += op.error == errc::deadline_missed;
     }
+    if (op.ordered) leave_order(op);
     if (op.notify && tell(op)) return;
     conclude(op);
 }

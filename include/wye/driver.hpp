@@ -13,6 +13,7 @@
 
 #include <wye/clock.hpp>
 #include <wye/error.hpp>
+#include <wye/gpu_order.hpp>
 #include <wye/segment.hpp>
 #include <wye/units.hpp>
 
@@ -44,6 +45,7 @@ struct chunk {
     std::uint64_t checksum = 0;       ///< see `has_checksum`
     bool has_checksum = false;        ///< writing an object (`sole`, `commit`): keep `checksum` (CRC32C) with it;
                                       ///< reading: the driver gives back what was kept, if it reads from the start
+    std::uintptr_t order = 0;         ///< what it comes after, by `device_order::mark`; 0: nothing
     std::uint64_t scratch[3];         ///< the driver's, between `submit` and `done`
 
     /// Ends the loan: `bytes` arrived, or none of it can be relied on. Fewer bytes than asked without an
@@ -130,6 +132,30 @@ public:
     virtual std::string why(std::string_view /*key*/) const { return {}; }
 };
 
+/// Orders copies and what a device does for others: what stands behind `copy_options::after` and `before`. On the
+/// runtime's thread; no call blocks.
+class device_order {
+public:
+    virtual ~device_order() = default;
+
+    /// Marks a point that a copy which touches this device comes after. Given back by `forget`; 0 with the reason.
+    virtual std::uintptr_t mark(const gpu_order&, std::int32_t device, error_code& why) noexcept = 0;
+    /// What would wait.
+    struct waiting {
+        bool on_device;             ///< all its chunks are this driver's own first, and touch that device
+        std::uint64_t bytes, chunks;
+    };
+    /// Whether the copy may go: the device has passed the point, or will see to it that chunks with this `chunk::order`
+    /// wait for it. Asked again, until it is true, and then no more. With an error it will never pass.
+    virtual bool passed(std::uintptr_t mark, const waiting&, error_code& why) noexcept = 0;
+    /// The copy is over.
+    virtual void forget(std::uintptr_t mark) noexcept = 0;
+
+    /// From here on the stream waits, until it is let go. 0 with the reason.
+    virtual std::uintptr_t hold(const gpu_wait&, std::int32_t device, error_code& why) noexcept = 0;
+    virtual void let_go(std::uintptr_t held, bool landed) noexcept = 0;
+};
+
 /// Moves chunks between tiers: the whole seam between the runtime and the world. Derive from it to teach
 /// wye a device; `agent::add` takes it.
 ///
@@ -202,6 +228,12 @@ public:
     /// Memory is registered or leaves. Slow work goes to a helper thread; `done` then comes from `poll`.
     virtual void enlist(segment&, std::function<void(error_code)> done) { done({}); }
     virtual void dismiss(segment&) noexcept {}
+
+    /// Whether what it can only be polled for is a matter of microseconds: then the loop neither naps nor yields.
+    virtual bool due() const noexcept { return false; }
+
+    /// Where it knows streams of a device; null elsewhere.
+    virtual device_order* order() noexcept { return nullptr; }
 
     /// Whether it opens files at paths (one driver of an agent does).
     virtual bool opens_files() const noexcept { return false; }

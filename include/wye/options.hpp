@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include <wye/error.hpp>
+#include <wye/gpu_order.hpp>
 #include <wye/units.hpp>
 
 namespace wye {
@@ -43,6 +44,11 @@ struct copy_options {
     wye::progress* progress = nullptr;
     /// Batches: one result for each transfer, by its index. At least as long as the batch.
     std::span<error_code> status{};
+    /// The copy touches no memory of a GPU before the GPU has passed this point (`after_stream`, `after_event`), which is taken when
+    /// the copy begins. No thread waits for it. Needs the driver of a GPU; of a stream that is being captured it fails.
+    gpu_order after{};
+    /// A stream that waits for this copy from when it begins (`hold_stream`), after the point above has been taken.
+    gpu_wait before{};
 };
 // g++ 12 destroys the members of a braced temporary in a co_await statement twice.
 static_assert(std::is_trivially_destructible_v<copy_options>);

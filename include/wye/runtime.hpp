@@ -24,7 +24,7 @@ class virtual_clock;
 /// What the loop does when nothing is ready but something is in flight. While all of that has descriptors: with
 /// one piece out it polls without pause for `spin`, then sleeps in the kernel; with several it sleeps at once, since
 /// the device stays busy meanwhile. While some of it can only be polled: it spins, then for `yield` yields the
-/// processor between polls, then naps. With nothing in flight it sleeps, and uses no processor time.
+/// processor between polls, then naps; it goes on spinning while a driver says that something is due (`driver::due`). With nothing in flight it sleeps, and uses no processor time.
 struct idle_policy {
     duration spin = std::chrono::microseconds{20};
     duration yield = std::chrono::microseconds{50};

@@ -5,12 +5,14 @@
 #include <wye/bucket.hpp>
 #include <wye/checksum.hpp>
 #include <wye/copy.hpp>
+#include <wye/cuda.hpp>
 #include <wye/directory.hpp>
 #include <wye/drivers.hpp>
 #include <wye/error.hpp>
 #include <wye/fabric.hpp>
 #include <wye/file.hpp>
 #include <wye/flight.hpp>
+#include <wye/gpu_order.hpp>
 #include <wye/join.hpp>
 #include <wye/memory.hpp>
 #include <wye/metrics.hpp>

@@ -4,11 +4,8 @@
 #include <string_view>
 #include <utility>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-
-#include "content.hpp"
 
 namespace kv {
 
@@ -50,9 +47,9 @@ wye::task<> block_store::promote(block_id id, wye::duration deadline)
     if (ahead) --ahead_, ++measured_.prefetched;
     b.goal = top_; // from now on a copy that lands below is of no use, and one that fails does no harm
     if (b.at.where == top_) {
-        check(b);
+        co_await check(b, b.at);
     } else if (ahead && !b.moving) {
-        take_over(b);
+        b.at = std::exchange(b.bound, {}); // checked when it landed
     } else {
         b.wanted = clock::now();
         if (ahead) co_return; // it will land, and be checked
@@ -74,14 +71,20 @@ wye::task<> block_store::compute(block_id id)
     co_await settled(id);
     if (b.at.where == top_) co_return;
     b.bound = co_await slot(top_);
-    prefill(id, tiers_.memory_of(b.bound));
+    co_await computed(b.bound, id);
     b.at = std::exchange(b.bound, {});
 }
 
 wye::task<> block_store::compute_only(block_id id)
 {
     const place scratch = co_await slot(top_);
-    prefill(id, tiers_.memory_of(scratch));
+    co_await computed(scratch, id);
+}
+
+wye::task<> block_store::computed(const place& at, block_id id)
+{
+    const wye::error_code failed = co_await tiers_.fill(at, id);
+    if (failed) throw wye::system_error{failed, "VRAM"};
 }
 
 wye::task<> block_store::demote(block_id id, level to)
@@ -129,8 +132,13 @@ void block_store::begin_fetch(block& b, wye::priority p, wye::duration deadline)
 
 wye::task<> block_store::fetch(block& b, wye::copy_options how)
 {
-    const side from = tiers_.side_of(b.at, b.id), to = tiers_.side_of(b.bound, b.id);
-    const auto [error, bytes] = co_await wye::copy(from.bytes, to.bytes, how, asio::as_tuple(asio::deferred));
+    const wye::error_code error = co_await tiers_.copy(b.at, b.bound, b.id, how);
+    if (!error) {
+        co_await check(b, b.bound);
+    } else if (b.goal == top_) {
+        count(b, error);
+        co_await tiers_.fill(b.bound, b.id); // what fails here is found out when it is looked at
+    }
     fetched(b, error);
 }
 
@@ -143,21 +151,15 @@ void block_store::fetched(block& b, wye::error_code error)
         if (b.at.where >= level::file) measured_.urgent_ms.push_back(waited.count());
         b.wanted = {};
     }
-    if (b.goal != top_) { // fetched ahead, and nobody has asked for it yet
-        if (error) --ahead_, b.bound = {};
-    } else if (error) {
-        recompute(b, error);
-    } else {
-        take_over(b);
-    }
+    if (b.goal == top_) b.at = std::exchange(b.bound, {});
+    else if (error) --ahead_, b.bound = {}; // fetched ahead, and nobody has asked for it yet
     landed_.notify();
 }
 
 wye::task<> block_store::write_back(block& b)
 {
-    const side from = tiers_.side_of(b.at, b.id), to = tiers_.side_of(b.bound, b.id);
     const wye::copy_options how = options(wye::priority::background);
-    const auto [error, bytes] = co_await wye::copy(from.bytes, to.bytes, how, asio::as_tuple(asio::deferred));
+    const wye::error_code error = co_await tiers_.copy(b.at, b.bound, b.id, how);
     written(b, error);
 }
 
@@ -183,7 +185,8 @@ void block_store::written(block& b, wye::error_code error)
     landed_.notify();
 }
 
-void block_store::recompute(block& b, wye::error_code error)
+/// It was not loaded, and so is computed.
+void block_store::count(const block& b, wye::error_code error)
 {
     if (error == wye::errc::deadline_missed) {
         ++measured_.late_loads;
@@ -192,22 +195,14 @@ void block_store::recompute(block& b, wye::error_code error)
         measured_.last_failure = said(b.at.where, "did not give a block", error);
         if (error == wye::errc::corrupt) ++measured_.corruptions;
     }
-    prefill(b.id, tiers_.memory_of(b.bound));
-    b.at = std::exchange(b.bound, {});
 }
 
-void block_store::take_over(block& b)
+wye::task<> block_store::check(const block& b, const place& at)
 {
-    b.at = std::exchange(b.bound, {});
-    check(b);
-}
-
-void block_store::check(const block& b)
-{
-    const std::span<std::byte> bytes = tiers_.memory_of(b.at);
-    if (holds(b.id, bytes)) return;
+    const bool whole = co_await tiers_.holds(at, b.id);
+    if (whole) co_return;
     ++measured_.corruptions;
-    prefill(b.id, bytes);
+    co_await tiers_.fill(at, b.id);
 }
 
 void block_store::forgo_prefetch(block& b)

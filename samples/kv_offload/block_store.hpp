@@ -85,9 +85,9 @@ private:
     wye::task<> write_back(block&);
     void fetched(block&, wye::error_code);
     void written(block&, wye::error_code);
-    void recompute(block&, wye::error_code);
-    void take_over(block&);
-    void check(const block&);
+    wye::task<> computed(const place&, block_id);
+    void count(const block&, wye::error_code);
+    wye::task<> check(const block&, const place&);
     void forgo_prefetch(block&);
 
     block* find(block_id);

@@ -6,12 +6,18 @@
 #include <cstdio>
 #include <stdexcept>
 #include <utility>
+#include <vector>
+
+#include <boost/asio/as_tuple.hpp>
 
 #include <unistd.h>
+
+#include "content.hpp"
 
 namespace kv {
 
 using namespace wye::literals;
+namespace asio = boost::asio;
 
 namespace {
 
@@ -35,6 +41,7 @@ wye::task<> hierarchy::open(const settings& s)
     block_bytes_ = s.block_bytes();
     // Enough for the blocks of several requests; little beside the tiers themselves.
     spare_ = static_cast<std::uint32_t>(std::clamp<std::size_t>(16_MiB / block_bytes_, 8, 256));
+    if (s.vram == vram_kind::gpu) co_await open_gpu(s);
     if (s.vram == vram_kind::standin) {
         agent_->add(wye::drivers::vram_standin());
         co_await open_memory(level::vram, s.vram_blocks);
@@ -57,6 +64,23 @@ wye::task<> hierarchy::open_memory(level l, std::uint32_t blocks)
     if (l == level::vram) memory = wye::vram(memory.base, memory.bytes);
     wye::region known = co_await agent_->register_memory(memory);
     memories_[static_cast<std::size_t>(l)] = std::move(known);
+}
+
+wye::task<> hierarchy::open_gpu(const settings& s)
+{
+    constexpr std::uint32_t buffers = 16;
+    const std::size_t slots = s.vram_blocks + spare_;
+    agent_->add(wye::drivers::cuda());
+    gpu_name_ = wye::read_cuda().devices.front().name;
+    gpu_ = wye::gpu_memory{slots * block_bytes_};
+    wye::region known = co_await agent_->register_memory(gpu_.memory());
+    memories_[static_cast<std::size_t>(level::vram)] = std::move(known);
+    pages_ = std::size_t{2} * s.layers;
+    vram_pages_ = agent_->prepare(wye::blocks_of(memories_[static_cast<std::size_t>(level::vram)], block_bytes_ / pages_));
+    pools_[static_cast<std::size_t>(level::vram)] = std::make_unique<wye::pool>("gpu", block_bytes_, static_cast<std::uint32_t>(slots));
+    scratch_ = std::make_unique<wye::pool>(block_bytes_, buffers);
+    wye::region scratch = co_await agent_->register_memory(scratch_->memory());
+    scratch_memory_ = std::move(scratch);
 }
 
 wye::task<> hierarchy::open_file(const settings& s)
@@ -110,9 +134,76 @@ std::span<std::byte> hierarchy::memory_of(const place& p) const noexcept
     return {pool(p.where).memory().base + p.slot.index() * block_bytes_, block_bytes_};
 }
 
+/// A block in one piece of DRAM, and its pages in VRAM.
+wye::task<wye::error_code> hierarchy::copy_pages(const place& vram, wye::slice dram, bool up, wye::copy_options how)
+{
+    const std::size_t slots = vram_pages_.size() / pages_, page = block_bytes_ / pages_;
+    how.verify = false; // nothing to compare with between memories
+    std::vector<wye::transfer> pages;
+    pages.reserve(pages_);
+    for (std::size_t i = 0; i < pages_; ++i) {
+        const wye::slice here = dram.block(i, page), there = vram_pages_[i * slots + vram.slot.index()];
+        if (up) pages.push_back({here, there});
+        else pages.push_back({there, here});
+    }
+    const auto [error, bytes] = co_await wye::copy(pages, how, asio::as_tuple(asio::deferred));
+    co_return error;
+}
+
+wye::task<wye::error_code> hierarchy::copy_plain(const place& from, const place& to, block_id id, wye::copy_options how)
+{
+    const side a = side_of(from, id), b = side_of(to, id);
+    const auto [error, bytes] = co_await wye::copy(a.bytes, b.bytes, how, asio::as_tuple(asio::deferred));
+    co_return error;
+}
+
+wye::task<wye::error_code> hierarchy::copy(const place& from, const place& to, block_id id, wye::copy_options how)
+{
+    if (!paged(from) && !paged(to)) co_return co_await copy_plain(from, to, id, how);
+    const bool up = paged(to);
+    const place& other = up ? from : to;
+    if (other.where == level::dram) {
+        const side s = side_of(other, id);
+        co_return co_await copy_pages(up ? to : from, s.bytes, up, how);
+    }
+    const wye::pool::lease buffer = co_await scratch_->acquire();
+    const wye::slice whole = scratch_memory_.block(buffer.index(), block_bytes_);
+    const side s = side_of(other, id);
+    if (!up) {
+        const wye::error_code failed = co_await copy_pages(from, whole, false, how);
+        if (failed) co_return failed;
+    }
+    const auto [error, bytes] = co_await wye::copy(up ? s.bytes : whole, up ? whole : s.bytes, how, asio::as_tuple(asio::deferred));
+    if (error || !up) co_return error;
+    co_return co_await copy_pages(to, whole, true, how);
+}
+
+wye::task<wye::error_code> hierarchy::fill(const place& p, block_id id)
+{
+    if (!paged(p)) {
+        prefill(id, memory_of(p));
+        co_return wye::error_code{};
+    }
+    const wye::pool::lease buffer = co_await scratch_->acquire();
+    const wye::slice whole = scratch_memory_.block(buffer.index(), block_bytes_);
+    prefill(id, {whole.data(), block_bytes_});
+    const wye::copy_options how;
+    co_return co_await copy_pages(p, whole, true, how);
+}
+
+wye::task<bool> hierarchy::holds(const place& p, block_id id)
+{
+    if (!paged(p)) co_return kv::holds(id, memory_of(p));
+    const wye::pool::lease buffer = co_await scratch_->acquire();
+    const wye::slice whole = scratch_memory_.block(buffer.index(), block_bytes_);
+    const wye::copy_options how;
+    const wye::error_code failed = co_await copy_pages(p, whole, false, how);
+    co_return !failed && kv::holds(id, {whole.data(), block_bytes_});
+}
+
 std::uint64_t hierarchy::leases() const
 {
-    std::uint64_t out = 0;
+    std::uint64_t out = scratch_ ? scratch_->blocks() - scratch_->free_blocks() : 0;
     for (const auto& p : pools_)
         if (p) out += p->blocks() - p->free_blocks();
     return out;

@@ -51,7 +51,7 @@ json::object settings_of(const summary& s)
     return {{"policy", name_of(set.policy)},
             {"evict", set.evict == eviction::lru ? "lru" : "turns"},
             {"block_bytes", set.block_bytes()},
-            {"vram", set.vram == vram_kind::standin ? "standin" : "none"},
+            {"vram", name_of(set.vram)},
             {"vram_blocks", set.vram_blocks},
             {"dram_blocks", set.dram_blocks},
             {"file_blocks", set.file_blocks},

@@ -8,6 +8,8 @@
 
 #include <unistd.h>
 
+#include <wye/cuda.hpp>
+
 #include <checked.hpp>
 
 namespace kv {
@@ -30,12 +32,14 @@ constexpr std::array<std::pair<std::string_view, policy>, 5> policies{{{"tiered"
                                                                        {"synchronous", policy::synchronous}}};
 constexpr std::array<std::pair<std::string_view, eviction>, 2> evictions{
     {{"lru", eviction::lru}, {"turns", eviction::turns}}};
+constexpr std::array<std::pair<std::string_view, vram_kind>, 3> vram_kinds{
+    {{"gpu", vram_kind::gpu}, {"standin", vram_kind::standin}, {"none", vram_kind::none}}};
 constexpr std::array<std::pair<std::string_view, bool>, 2> switches{{{"on", true}, {"off", false}}};
 
 /// Options as they were typed, before anybody has looked at them.
 struct words {
     std::string trace, generate = "3000", requests = "1000000000", bytes_per_token = "128", speedup = "max";
-    std::string vram = "standin", vram_blocks = "500", dram_blocks = "2000", file_blocks = "8000";
+    std::string vram = "standin", layers = "32", vram_blocks = "500", dram_blocks = "2000", file_blocks = "8000";
     std::string file, object = "none", evict = "turns", policy = "tiered", verify = "on", prefill = "5000";
     std::string json, html;
 };
@@ -51,6 +55,7 @@ words read_words(int argc, char** argv)
              "of KV cache (128; an 8B model has 131072); a block is 512 tokens")
         .add("speedup", w.speedup, "replay arrivals so many times faster, or max: back to back (max)")
         .add("vram", w.vram, "gpu, standin (DRAM that plays it) or none (standin)")
+        .add("layers", w.layers, "gpu: a block is a page of K and one of V in each layer, as vLLM lays them out (32)")
         .add("vram-blocks", w.vram_blocks, "capacity in blocks (500)")
         .add("dram-blocks", w.dram_blocks, "capacity in blocks (2000)")
         .add("file-blocks", w.file_blocks, "capacity in blocks; 0: no FILE tier (8000)")
@@ -69,19 +74,26 @@ words read_words(int argc, char** argv)
 
 vram_kind read_vram(const std::string& word)
 {
-    if (word == "gpu")
-        throw bad_usage{
-            "--vram gpu: this build has no CUDA driver; --vram standin plays a GPU's memory in DRAM"};
-    constexpr std::array<std::pair<std::string_view, vram_kind>, 2> known{
-        {{"standin", vram_kind::standin}, {"none", vram_kind::none}}};
-    return one_of("vram", word, known);
+    const vram_kind kind = one_of("vram", word, vram_kinds);
+    if (kind == vram_kind::gpu)
+        if (const std::string missing = wye::read_cuda().missing; !missing.empty())
+            throw bad_usage{"--vram gpu: " + missing + "; --vram standin plays a GPU's memory in DRAM"};
+    return kind;
+}
+
+/// Each page is whole words.
+void check_layers(const settings& s)
+{
+    if (s.vram != vram_kind::gpu || s.block_bytes() % (std::size_t{16} * s.layers) == 0) return;
+    throw bad_usage{"--layers " + std::to_string(s.layers) + " does not divide blocks of " + std::to_string(s.block_bytes()) +
+                    " bytes into pages of whole words"};
 }
 
 /// Memory that cannot be there is said here, rather than by the kernel in the middle of a replay.
 void check_memory(const settings& s)
 {
     const double wanted =
-        (double(s.vram == vram_kind::none ? 0 : s.vram_blocks) + s.dram_blocks) * double(s.block_bytes());
+        (double(s.vram == vram_kind::standin ? s.vram_blocks : 0) + s.dram_blocks) * double(s.block_bytes());
     const double present = double(::sysconf(_SC_PHYS_PAGES)) * double(::sysconf(_SC_PAGESIZE));
     if (wanted <= present) return;
     std::ostringstream line;
@@ -91,6 +103,13 @@ void check_memory(const settings& s)
 }
 
 } // namespace
+
+std::string_view name_of(vram_kind k) noexcept
+{
+    for (const auto& [name, value] : vram_kinds)
+        if (value == k) return name;
+    return "?";
+}
 
 std::string_view name_of(policy p) noexcept
 {
@@ -112,6 +131,7 @@ settings read_settings(int argc, char** argv)
     s.bytes_per_token = number<std::uint64_t>("bytes-per-token", w.bytes_per_token, 1, 16 << 20);
     if (w.speedup != "max") s.speedup = number("speedup", w.speedup, 1e-3, 1e9);
     s.vram = read_vram(w.vram);
+    s.layers = number<std::uint32_t>("layers", w.layers, 1, 1024);
     s.vram_blocks = number<std::uint32_t>("vram-blocks", w.vram_blocks, 1, most_blocks);
     s.dram_blocks = number<std::uint32_t>("dram-blocks", w.dram_blocks, 1, most_blocks);
     s.file_blocks = number<std::uint32_t>("file-blocks", w.file_blocks, 0, most_blocks);
@@ -126,6 +146,7 @@ settings read_settings(int argc, char** argv)
     samples::check_output("json", s.json);
     samples::check_output("html", s.html);
     check_memory(s);
+    check_layers(s);
     return s;
 }
 

@@ -12,7 +12,8 @@
 
 namespace kv {
 
-enum class vram_kind : std::uint8_t { standin, none };
+enum class vram_kind : std::uint8_t { gpu, standin, none };
+std::string_view name_of(vram_kind) noexcept; ///< as on the command line
 
 /// The cache under test and the baselines it is to be compared with.
 enum class policy : std::uint8_t {
@@ -31,6 +32,7 @@ struct settings {
     std::uint64_t bytes_per_token = 0;
     double speedup = 0;                ///< 0: back to back
     vram_kind vram = vram_kind::standin;
+    std::uint32_t layers = 0;          ///< of the model whose cache it is: how a GPU's memory is laid out
     std::uint32_t vram_blocks = 0, dram_blocks = 0, file_blocks = 0;
     std::string file;                  ///< empty: a temporary one in the current directory
     std::string object;                ///< URL; empty: none

@@ -22,7 +22,7 @@ std::vector<summary::tier> tiers_of(const settings& s, const hierarchy& tiers, c
         out.push_back(
             {l, std::move(what), capacity, hits, ratio(double(hits.blocks), double(r.asked.blocks))});
     };
-    add(level::vram, "stand-in: DRAM that plays it", s.vram_blocks);
+    add(level::vram, s.vram == vram_kind::gpu ? tiers.gpu_name() : "stand-in: DRAM that plays it", s.vram_blocks);
     add(level::dram, "arena", s.dram_blocks);
     add(level::file, s.file.empty() ? "a temporary file" : s.file, s.file_blocks);
     add(level::object, s.object, 0);

@@ -23,6 +23,9 @@ constexpr std::array suites{
 #else
     perf::suite{"fabric", "writes to another agent of this machine", &perf::run_same_host},
 #endif
+#ifdef WYE_HAS_CUDA
+    perf::suite{"cuda", "copies and scattered pages between DRAM and a GPU", &perf::run_cuda},
+#endif
     perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
 #ifdef WYE_HAS_S3
@@ -67,7 +70,12 @@ void measure(int argc, char** argv)
         .add("filter", s.filter, "only cases whose name contains this")
         .add("json", json, "write the results to this file")
         .add("directory", s.directory, "where test files are made (/var/tmp)")
-        .add("file-mib", s.file_mib, "size of each test file in MiB (512)");
+        .add("file-mib", s.file_mib, "size of each test file in MiB (512)")
+        .add("vram", s.vram, "pipeline: gpu, or standin (standin)")
+        .add("gather", s.gather, "cuda: how pages go: automatic, kernel, batch or copies (automatic)")
+        .add("gather-threads", s.gather_threads, "cuda: of each block; 0: as the driver has it (0)")
+        .add("gather-list-kib", s.gather_list_kib, "cuda: bytes of a launch; 0: as the driver has it (0)")
+        .add("gather-blocks", s.gather_blocks, "cuda: blocks of the copy kernel; 0: as the driver has it (0)");
     const perf::suite& suite = find_suite(options.parse(argc, argv));
     if (!against.empty() && against != "raw") throw samples::bad_usage{"--against knows only raw"};
     s.command = suite.name;

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -80,6 +82,7 @@ private:
 struct plan {
     std::uint64_t bytes, each;
     unsigned at_once;
+    std::size_t pairs = 5; ///< measured, at least
 };
 
 /// Runs tasks of one agent, and times copies.
@@ -136,7 +139,7 @@ void compare(const std::string& name, const settings& s, report& r, bench& b, co
 {
     const auto slower_hop = [&] { return std::min(b.rate(from, between, p), b.rate(between, to, p)); };
     b.rate(from, to, p);
-    const paired d = alternate(s.seconds, 5, [&] { return b.rate(from, to, p); }, slower_hop);
+    const paired d = alternate(s.seconds, p.pairs, [&] { return b.rate(from, to, p); }, slower_hop);
     r.add({name, "MB/s", d.ours, d.raw, d.ratio, {}, "raw: the slower hop alone"});
 }
 
@@ -186,48 +189,151 @@ void compare_throttled(const settings& s, report& r)
 
 constexpr plan file_plan{128_MiB, 16_MiB, 2};
 
+/// A driver of a given rate: pieces are handed to another no sooner than they would have had their turn. Must be the agent's
+/// first, since the other goes by its place.
+class paced final : public wye::driver {
+public:
+    paced(std::unique_ptr<wye::driver> by, double bytes_per_second) : by_{std::move(by)}, rate_{bytes_per_second} {}
+
+    std::string_view name() const noexcept override { return "paced"; }
+    wye::limits limits() const noexcept override { return by_->limits(); }
+    bool carries(const wye::slice& from, const wye::slice& to) const noexcept override { return by_->carries(from, to); }
+    void enlist(wye::segment& s, std::function<void(wye::error_code)> done) override { by_->enlist(s, std::move(done)); }
+    void dismiss(wye::segment& s) noexcept override { by_->dismiss(s); }
+    bool busy() const noexcept override { return by_->busy(); }
+    bool submit(wye::chunk& c) noexcept override
+    {
+        const auto takes = static_cast<std::int64_t>(static_cast<double>(c.from.length) / rate_ * 1e9);
+        free_at_ = std::max(free_at_, clock::now()) + std::chrono::nanoseconds{takes};
+        c.scratch[0] = static_cast<std::uint64_t>(free_at_.time_since_epoch().count());
+        c.next = nullptr;
+        (first_ ? last_->next : first_) = &c;
+        last_ = &c;
+        return true;
+    }
+    std::size_t poll(wye::turn t) noexcept override
+    {
+        const auto now = static_cast<std::uint64_t>(clock::now().time_since_epoch().count());
+        while (first_ && first_->scratch[0] <= now) {
+            wye::chunk& c = *first_;
+            wye::chunk* const next = c.next;
+            const std::uint64_t due = c.scratch[0];
+            if (!by_->submit(c)) {
+                c.scratch[0] = due;
+                c.next = next;
+                break;
+            }
+            first_ = next;
+        }
+        by_->flush();
+        return by_->poll(t);
+    }
+
+private:
+    std::unique_ptr<wye::driver> by_;
+    double rate_;
+    clock::time_point free_at_{};
+    wye::chunk* first_ = nullptr;
+    wye::chunk* last_ = nullptr;
+};
+
+/// Memory that plays VRAM, or a GPU's.
+class vram {
+public:
+    vram(bool gpu, std::size_t bytes) : gpu_{gpu ? wye::gpu_memory{bytes} : wye::gpu_memory{}}, host_{gpu ? 0 : bytes} {}
+    wye::memory memory() const { return gpu_.size() ? gpu_.memory() : wye::vram(host_.data(), host_.size()); }
+
+private:
+    wye::gpu_memory gpu_;
+    wye::arena host_;
+};
+
 struct real_ends {
     wye::region vram, dram;
     wye::file source, target;
 };
 
-wye::task<> open_ends(wye::agent& agent, std::string directory, wye::arena& memory, real_ends& ends)
+wye::task<> open_ends(wye::agent& agent, std::string directory, wye::arena& dram, vram& v, real_ends& ends)
 {
-    const std::size_t half = memory.size() / 2;
-    ends.dram = co_await agent.register_memory(wye::dram(memory.data(), half));
-    ends.vram = co_await agent.register_memory(wye::vram(memory.data() + half, half));
+    ends.dram = co_await agent.register_memory(wye::dram(dram));
+    ends.vram = co_await agent.register_memory(v.memory());
     wye::file_options options;
     options.temporary = true;
-    options.preallocate = half;
+    options.preallocate = dram.size();
     const std::string path = directory + "/wye-perf-pipeline-" + std::to_string(::getpid());
     ends.source = co_await agent.open_file(path + "-source", options);
     ends.target = co_await agent.open_file(path + "-target", options);
-    co_await wye::copy(ends.dram, ends.source.at(0, half));
-    co_await wye::copy(ends.dram, ends.target.at(0, half));
+    co_await wye::copy(ends.dram, ends.source.at(0, dram.size()));
+    co_await wye::copy(ends.dram, ends.target.at(0, dram.size()));
+}
+
+struct file_names {
+    std::string to_vram = "pipeline/file_to_vram", to_file = "pipeline/vram_to_file", files = "pipeline/file_to_file";
+};
+
+void compare_ends(const settings& s, report& r, bench& b, const plan& p, const file_names& n, wye::arena& dram, vram& v)
+{
+    real_ends ends;
+    b.run(open_ends(b.agent(), s.directory, dram, v, ends));
+    const wye::slice source = ends.source.at(0, p.bytes), target = ends.target.at(0, p.bytes);
+    if (!n.to_vram.empty() && r.wants(n.to_vram)) compare(n.to_vram, s, r, b, p, source, ends.dram, ends.vram);
+    if (!n.to_file.empty() && r.wants(n.to_file)) compare(n.to_file, s, r, b, p, ends.vram, ends.dram, target);
+    if (!n.files.empty() && r.wants(n.files)) compare(n.files, s, r, b, p, source, ends.dram, target);
 }
 
 void compare_files(const settings& s, report& r)
 {
-    const std::string to_vram = "pipeline/file_to_vram", to_file = "pipeline/vram_to_file";
-    const std::string files = "pipeline/file_to_file";
-    if (!r.wants(to_vram) && !r.wants(to_file) && !r.wants(files)) return;
-    wye::arena memory{2 * file_plan.bytes};
+    const file_names n;
+    if (!r.wants(n.to_vram) && !r.wants(n.to_file) && !r.wants(n.files)) return;
+    const bool gpu = s.vram == "gpu";
+    const plan p = gpu ? plan{s.file_mib * 1_MiB, 64_MiB, 2, 3} : file_plan;
+    wye::arena dram{p.bytes};
+    vram v{gpu, p.bytes};
     bench b{true};
-    b.agent().add(wye::drivers::vram_standin());
-    real_ends ends;
-    b.run(open_ends(b.agent(), s.directory, memory, ends));
-    const wye::slice source = ends.source.at(0, file_plan.bytes), target = ends.target.at(0, file_plan.bytes);
-    if (r.wants(to_vram)) compare(to_vram, s, r, b, file_plan, source, ends.dram, ends.vram);
-    if (r.wants(to_file)) compare(to_file, s, r, b, file_plan, ends.vram, ends.dram, target);
-    if (r.wants(files)) compare(files, s, r, b, file_plan, source, ends.dram, target);
+    b.agent().add(gpu ? wye::drivers::cuda() : wye::drivers::vram_standin());
+    compare_ends(s, r, b, p, n, dram, v);
+}
+
+/// The GPU as slow as the files are: serial code would get half of that.
+void compare_equal(const settings& s, report& r)
+{
+    file_names n;
+    n.to_vram += "/equal";
+    n.to_file += "/equal";
+    n.files.clear();
+    if (s.vram != "gpu" || (!r.wants(n.to_vram) && !r.wants(n.to_file))) return;
+    const plan p{s.file_mib * 1_MiB, 64_MiB, 2, 3};
+    wye::arena dram{p.bytes};
+    vram v{true, p.bytes};
+    for (const bool up : {true, false}) {
+        double rate = 0;
+        {
+            bench alone{true};
+            alone.agent().add(wye::drivers::cuda());
+            real_ends ends;
+            alone.run(open_ends(alone.agent(), s.directory, dram, v, ends));
+            const wye::slice f = up ? ends.source.at(0, p.bytes) : ends.target.at(0, p.bytes);
+            rate = (up ? alone.rate(f, ends.dram, p) : alone.rate(ends.dram, f, p)) * 1e6;
+        }
+        bench b{false};
+        b.agent().add(std::make_unique<paced>(wye::drivers::cuda(), rate));
+        b.agent().add(wye::drivers::file());
+        file_names one = n;
+        (up ? one.to_file : one.to_vram).clear();
+        compare_ends(s, r, b, p, one, dram, v);
+    }
 }
 
 } // namespace
 
 void run_pipeline(const settings& s, report& r)
 {
+    if (s.vram != "gpu" && s.vram != "standin") throw std::runtime_error{"--vram is gpu or standin"};
+    if (s.vram == "gpu")
+        if (const std::string missing = wye::read_cuda().missing; !missing.empty()) throw std::runtime_error{"no GPU: " + missing};
     compare_throttled(s, r);
     compare_files(s, r);
+    compare_equal(s, r);
 }
 
 } // namespace perf

@@ -21,6 +21,9 @@ struct settings {
     std::string filter;                ///< only cases whose name contains it
     std::string directory = "/var/tmp";
     std::size_t file_mib = 512;
+    std::string vram = "standin";
+    std::string gather = "automatic";
+    unsigned gather_blocks = 0, gather_threads = 0, gather_list_kib = 0; ///< 0: as the driver has it
 };
 
 /// One line of the outcome. `ratio` is ours divided by raw whatever the unit: more is better where the unit
@@ -64,6 +67,7 @@ void run_file(const settings&, report&);
 void run_fabric(const settings&, report&); ///< only where there is libfabric
 void run_rails(const settings&, report&);  ///< likewise; moves this process to a network of its own
 void run_object(const settings&, report&); ///< only where there is S3; needs nginx
+void run_cuda(const settings&, report&);   ///< likewise, of CUDA's headers; needs a GPU
 void run_pipeline(const settings&, report&);
 void run_sim(const settings&, report&);
 
