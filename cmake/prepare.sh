@@ -94,6 +94,24 @@ install_what_is_missing() {
     [ -z "$wanted" ] || die "installed, and yet not found or too old: $wanted"
 }
 
+# Prints what only some tests need, which skip without it: an object store that checks signatures.
+missing_servers() {
+    /usr/bin/python3 -c 'import eventlet, swift' 2> /dev/null || echo swift-proxy swift-account swift-container swift-object
+}
+
+# install_servers: for the gate. Whatever stands in the way, the tests say what they lack. No daemon is started.
+install_servers() {
+    local wanted
+    wanted=$(missing_servers)
+    [ -n "$wanted" ] || return 0
+    have_tool apt-get || return 0
+    apt_offers swift-proxy || return 0
+    say "installing for tests: $wanted"
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends --no-remove \
+        $wanted >&2 || say "apt-get could not install: $wanted"
+}
+
 # How many compilers at once: a file with coroutines takes up to 1.5 GiB.
 jobs() {
     local cores memory cgroup

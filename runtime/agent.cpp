@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <wye/agent.hpp>
 
+#include <algorithm>
 #include <utility>
 
 #include <wye/drivers.hpp>
+#include <wye/s3.hpp>
 
 #include "engine.hpp"
 #include "eventual.hpp"
@@ -30,6 +32,9 @@ agent::agent(wye::runtime& rt, std::string name, const agent_options& o)
     add(drivers::host());
     add(drivers::file());
     add(drivers::directory());
+#ifdef WYE_HAS_S3
+    add(make_s3());
+#endif
 }
 
 agent::~agent() = default;
@@ -81,12 +86,13 @@ task<file> agent::open_file(std::string path, file_options o)
     throw system_error(errc::not_supported, "no driver opens files");
 }
 
+/// Among drivers that serve it the last one added, so that one with options of its own comes before the agent's.
 task<bucket> agent::open_bucket(std::string url, access a)
 {
     detail::engine& e = checked(*engine_);
-    for (const auto& d : e.drivers()) {
-        if (!d->serves(url)) continue;
-        driver* const by = d.get();
+    for (std::size_t i = e.drivers().size(); i-- > 0;) {
+        driver* const by = e.drivers()[i].get();
+        if (!by->serves(url)) continue;
         using opened = std::pair<error_code, std::shared_ptr<std::unique_ptr<object_store>>>;
         const auto open = [by, url, a](auto done) {
             by->open_store(url, a, [done](error_code failed, std::unique_ptr<object_store> s) {
@@ -124,6 +130,22 @@ task<> agent::publish(std::string name, const region& r, access a)
     segment* const s = all.of;
     if (!s || s->engine != &e) throw system_error(errc::invalid_slice, name);
     return e.others().publish(std::move(name), *s, a);
+}
+
+task<> agent::publish(std::string name, const file& f, access a)
+{
+    detail::engine& e = checked(*engine_);
+    segment* const s = f.at(0, 0).of;
+    if (!s || s->engine != &e) throw system_error(errc::invalid_slice, name);
+    return e.others().publish(std::move(name), *s, std::min(a, s->access));
+}
+
+task<> agent::publish(std::string name, const bucket& b, access a)
+{
+    detail::engine& e = checked(*engine_);
+    segment* const s = b.root();
+    if (!s || s->engine != &e) throw system_error(errc::invalid_slice, name);
+    return e.others().publish(std::move(name), *s, std::min(a, s->access));
 }
 
 task<> agent::unpublish(std::string name) { return checked(*engine_).others().unpublish(std::move(name)); }
@@ -169,9 +191,24 @@ task<> file::sync()
     if (failed) throw system_error(failed, std::string{s->describe()});
 }
 
-bucket::bucket(std::unique_ptr<object_store> store, detail::engine& e, driver& home) noexcept
-    : store_{std::move(store)}, engine_{&e}, home_{&home}
+namespace {
+
+/// A call of a bucket that failed. What never reached a server has no story.
+system_error failure_of(const error_code& e, const object_store& store, const std::string& key, const std::string& called)
 {
+    const bool asked = e.category() != wye_category() || e == errc::not_found;
+    const std::string why = asked ? store.why(key) : std::string{};
+    return {e, why.empty() ? called : why};
+}
+
+} // namespace
+
+bucket::bucket(std::unique_ptr<object_store> store, detail::engine& e, driver& home)
+    : store_{std::move(store)}, root_{std::make_unique<detail::bucket_root>(*store_)}, engine_{&e}, home_{&home}
+{
+    root_->home = home_;
+    root_->access = store_->access();
+    e.adopt(*root_);
 }
 bucket::~bucket() = default;
 
@@ -195,7 +232,7 @@ task<object_info> bucket::stat(std::string_view key) const
         store->stat(name, [done](error_code failed, object_info i) { done(found{failed, std::move(i)}); });
     };
     found r = co_await detail::eventually<found>(e.loop(), stat);
-    if (r.first) throw system_error(r.first, name);
+    if (r.first) throw failure_of(r.first, *store, name, name);
     co_return std::move(r.second);
 }
 
@@ -214,7 +251,7 @@ task<std::vector<object_info>> bucket::list(std::string_view prefix) const
             });
         };
         found r = co_await detail::eventually<found>(e.loop(), list);
-        if (r.first) throw system_error(r.first, under);
+        if (r.first) throw failure_of(r.first, *store, {}, under);
         more = r.second.more && !r.second.objects.empty();
         std::move(r.second.objects.begin(), r.second.objects.end(), std::back_inserter(all));
     }
@@ -228,7 +265,19 @@ task<> bucket::remove(std::string_view key) const
     object_store* const store = store_.get();
     const auto remove = [store, name](auto done) { store->remove(name, std::move(done)); };
     const error_code failed = co_await detail::eventually<error_code>(e.loop(), remove);
-    if (failed) throw system_error(failed, name);
+    if (failed) throw failure_of(failed, *store, name, name);
 }
+
+task<> bucket::remove(std::vector<std::string> keys) const
+{
+    detail::engine& e = checked(*engine_);
+    if (keys.empty()) co_return;
+    object_store* const store = store_.get();
+    const auto remove = [store, keys](auto done) { store->remove_all(keys, std::move(done)); };
+    const error_code failed = co_await detail::eventually<error_code>(e.loop(), remove);
+    if (failed) throw failure_of(failed, *store, {}, keys.front());
+}
+
+std::string bucket::why(std::string_view key) const { return store_->why(key); }
 
 } // namespace wye

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crc32c.hpp"
 
+#include <wye/checksum.hpp>
+
 #include <array>
 #include <cstring>
 
@@ -105,3 +107,8 @@ std::uint32_t crc32c_finish(std::uint32_t sum, std::uint64_t bytes) noexcept
 }
 
 } // namespace wye::detail
+
+std::uint32_t wye::crc32c(const void* data, std::size_t bytes, std::uint32_t so_far) noexcept
+{
+    return ~detail::crc32c_extend(~so_far, data, bytes);
+}

@@ -42,6 +42,12 @@ void chunk::done() noexcept
     else p.op->by->ended(p, {}, from.length);
 }
 
+bool chunk::wanted() const noexcept
+{
+    const auto& p = static_cast<const detail::piece&>(*this);
+    return !p.op->stopping && !p.of->failed;
+}
+
 namespace detail {
 
 void segment_handle::reset() noexcept
@@ -98,14 +104,23 @@ driver& engine::add(std::unique_ptr<driver> d)
     d->engine_ = this;
     if (d->rails() > most_rails) throw system_error(errc::not_supported, "too many rails");
     port& made = *ports_.emplace_back(std::make_unique<port>(*d, loop_.stamp()));
-    if (!made.many()) made.line_of(1, lines_++);
+    if (!made.many()) made.line_of(1, 1, lines_++);
     if (auto* const f = dynamic_cast<fabric*>(d.get())) peers_.add(*f);
     drivers_.push_back(std::move(d));
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
-        if (s->base) drivers_.back()->enlist(*s, [](error_code) {});
-    if (staging_.made()) drivers_.back()->enlist(staging_.segment(), [](error_code) {});
+        if (s->base) drivers_.back()->enlist(*s, [this, s](error_code) { s->kind = kind_of(*s); });
+    if (staging_.made()) enlist_staging(*drivers_.back());
     return *drivers_.back();
+}
+
+void engine::enlist_staging(driver& d)
+{
+    staging_.enlisting();
+    d.enlist(staging_.segment(), [this](error_code) {
+        if (!staging_.enlisted()) return;
+        for (std::size_t i = 0; i < staging_.buffers(); ++i) staging_freed();
+    });
 }
 
 void engine::adopt(segment& s)
@@ -121,10 +136,9 @@ void engine::dismiss(segment& s) noexcept
     segments_.back()->place = s.place;
     segments_[s.place] = segments_.back();
     segments_.pop_back();
-    if (s.base) {
-        peers_.gone(s);
+    if (s.shown) peers_.gone(s);
+    if (s.base)
         for (auto& d : drivers_) d->dismiss(s);
-    }
     s.engine = nullptr;
 }
 
@@ -214,13 +228,15 @@ void engine::idle(steady::time_point now) noexcept
 
 void engine::drain() noexcept
 {
+    peers_.stop_serving();
     // Stopping one may finish it, and so unlink it; those that must wait for hardware stay.
     for (auto at = operations_.begin(); at != operations_.end();) {
         operation& op = *at++;
         stop(op, loop_.shut() ? make_error_code(errc::shut_down)
                               : error_code{boost::asio::error::operation_aborted});
     }
-    while (active_ != telling_) poll_or_pass();
+    peers_.recall();
+    while (active_ != telling_ || peers_.serves()) poll_or_pass();
     peers_.hush();
     while (active_ != 0) poll_or_pass();
     while (busy_drivers()) {

@@ -71,6 +71,8 @@ public:
     void begin(operation&) noexcept;
     void begin_one(operation&) noexcept; ///< the same, of one transfer that asks for nothing special (express.cpp)
     void stop(operation&, error_code) noexcept;
+    void begin_step(operation&, session_step&, segment& object) noexcept; ///< sessions.cpp
+    void join(operation&, const session_step& opened) noexcept;           ///< before it begins
     void abandon(link&, errc) noexcept; ///< all that has part in what is lost with it
 
     // Pieces (pipeline.cpp).
@@ -111,6 +113,7 @@ private:
     const route* find_route(const segment& from, const segment& to);
     port* carrier(const slice& from, const slice& to) noexcept;
     line* way(const slice& from, const slice& to);
+    void enlist_staging(driver&);
     bool busy_drivers() const noexcept;
     void poll_or_pass() noexcept;
 
@@ -254,6 +257,7 @@ private:
     void advance(piece&) noexcept;
     void second_hop(piece&) noexcept;
     void session_ended(piece&, error_code) noexcept;
+    void step_ended(piece&, error_code) noexcept;
     bool resume_short(piece&, std::size_t bytes) noexcept;
     std::size_t sum(turn) noexcept;
     void summed(piece&) noexcept;

@@ -34,10 +34,24 @@ inline bool is_object(const segment& s) noexcept { return s.tier == tier::object
 /// Where a transfer of a batch is. Objects that need more than one piece are opened before and closed after.
 enum class phase : std::uint8_t { fresh, opening_source, opening_target, moving, closing_target, closing_source, over };
 
+/// One step of a session of an object, whose others are taken by other operations (sessions.cpp), and what it gave.
+struct session_step {
+    wye::step what{};             ///< not `move`
+    bool of_source = false;
+    std::uintptr_t session = 0;   ///< opened, or to be ended
+    std::uint64_t total = 0;      ///< bytes of the object
+    std::uint64_t checksum = 0;   ///< as in `chunk`
+    bool has_checksum = false;
+    bool taken = false;           ///< by the driver, and it went well
+};
+
 /// What the drivers of objects gave for the two sides, where they are opened at all.
 struct sessions {
     std::uintptr_t source = 0, target = 0;
     bool source_open = false, target_open = false;
+    bool joined = false;          ///< opened and ended by others
+    std::uint64_t total = 0;      ///< joined: bytes of the object
+    session_step* step = nullptr; ///< this operation is one
 };
 
 /// One transfer of an operation. A batch has an array of them, so they are kept small.
@@ -56,6 +70,8 @@ struct extent {
     bool judged : 1 = false;      ///< its checksum has been looked at
     bool whole : 1 = false;       ///< the source is an object named without a length
 
+    /// It takes part in a session that others open and end.
+    bool joined() const noexcept { return opened && opened->joined; }
     slice source() const noexcept { return {from, from_offset, length}; }
     slice target() const noexcept { return {to, to_offset, length}; }
 };
@@ -85,6 +101,12 @@ inline errc out_of_reach(const extent& x) noexcept
 }
 inline bool touches(const extent& x, const link& l) noexcept { return x.from->via == &l || x.to->via == &l; }
 inline bool within(const extent& x) noexcept { return within(x, x.from->length, x.to->length); }
+
+/// A file of a peer's: what is known of its content is known over there.
+inline bool is_served_file(const segment& s) noexcept
+{
+    return s.served && (s.tier == tier::file || s.tier == tier::block);
+}
 
 /// The running checksum of an extent under `verify`.
 struct check {
@@ -143,6 +165,7 @@ struct operation final : pending, hook, timer {
     bool moved = false;          ///< a byte may have landed
     bool alike = false;          ///< all extents lie between the same two segments, and need nothing special
     bool express = false;        ///< went the short way to the end, and so may be used again by `renew`
+    bool served = false;         ///< it is a peer's, done for it here: nobody waits, its end is told to `serving`
     extent one;                  ///< most copies have no more than this
     leg only;
 
@@ -151,7 +174,7 @@ struct operation final : pending, hook, timer {
     {
         bytes = 0;
         began = 0;
-        over = moved = express = false;
+        over = moved = express = served = false;
     }
 };
 static_assert(sizeof(operation) <= 384);

@@ -46,12 +46,12 @@ std::uint64_t engine::most(const extent& x) const noexcept
 
 bool engine::must_open_source(const extent& x) const noexcept
 {
-    return is_object(*x.from) && (x.length == slice::whole || x.length > most(x));
+    return is_object(*x.from) && !x.joined() && (x.length == slice::whole || x.length > most(x));
 }
 
 bool engine::must_open_target(const extent& x) const noexcept
 {
-    return is_object(*x.to) && (x.length == slice::whole || x.length > most(x));
+    return is_object(*x.to) && !x.joined() && (x.length == slice::whole || x.length > most(x));
 }
 
 bool engine::sums(const operation& op, const extent& x) const noexcept
@@ -119,8 +119,8 @@ piece* engine::cut(const line& w, lane& l, leg& g) noexcept
     p->from = {x.from, x.from_offset + x.cut, p->bytes};
     p->to = staged ? staging_.buffer(buffer, p->bytes) : slice{x.to, x.to_offset + x.cut, p->bytes};
     p->session = x.opened ? (x.opened->source_open ? x.opened->source : staged ? 0 : x.opened->target) : 0;
-    p->total = x.length;
-    p->sole = p->bytes == x.length &&
+    p->total = x.joined() ? x.opened->total : x.length;
+    p->sole = p->bytes == x.length && !x.joined() &&
               ((!staged && is_object(*x.to)) || (x.whole && !(x.opened && x.opened->source_open)));
     const bool sum_first = !staged && sums(op, x) && !is_storage(x.from->tier);
     p->stage = staged ? stage::hop : sum_first ? stage::sum_before : stage::last_hop;
@@ -172,6 +172,7 @@ void engine::session_ended(piece& p, error_code e) noexcept
     extent& x = *p.of;
     leg* const g = p.from_leg;
     const wye::step how = p.step;
+    if (x.opened->step) return step_ended(p, e);
     if (how == step::open && !e) {
         const bool of_source = x.at == phase::opening_source;
         (of_source ? x.opened->source : x.opened->target) = p.session;
@@ -248,7 +249,8 @@ void engine::advance(piece& p) noexcept
 {
     operation& op = *p.op;
     const extent& x = *p.of;
-    const bool kept_sum = std::exchange(p.has_checksum, false) && is_object(*x.from) && p.bytes == x.length;
+    const bool given = std::exchange(p.has_checksum, false);
+    const bool kept_sum = given && ((is_object(*x.from) && p.bytes == x.length) || is_served_file(*x.from));
     // Short completions moved the slices on; all of it has arrived now.
     if (p.stage == stage::hop) {
         p.to = staging_.buffer(p.buffer, p.bytes);
@@ -275,7 +277,7 @@ void engine::second_hop(piece& p) noexcept
     p.from = staging_.buffer(p.buffer, p.bytes);
     p.to = {x.to, x.to_offset + p.place, p.bytes};
     p.session = x.opened && x.opened->target_open ? x.opened->target : 0;
-    p.sole = is_object(*x.to) && p.bytes == x.length;
+    p.sole = is_object(*x.to) && p.bytes == x.length && !x.joined();
     x.route->second->wait(p, static_cast<std::size_t>(p.op->priority));
 }
 
@@ -310,6 +312,10 @@ void engine::summed(piece& p) noexcept
         p.has_checksum = true;
         p.checksum = crc32c_finish(p.crc, p.bytes);
     }
+    if (is_served_file(*x.to)) { // which is kept over there
+        p.has_checksum = true;
+        p.checksum = crc32c_finish(p.crc, p.bytes);
+    }
     if (p.stage == stage::sum_between) return second_hop(p);
     p.stage = stage::last_hop;
     resume(*p.at, p);
@@ -319,7 +325,7 @@ void engine::landed(piece& p) noexcept
 {
     operation& op = *p.op;
     const extent& x = *p.of;
-    if (!(x.opened && x.opened->target_open)) arrived(op, x, p.bytes); // what is in a session arrives with its commit
+    if (!(x.opened && x.opened->target_open) || x.opened->joined) arrived(op, x, p.bytes); // what is in a session arrives with its commit
     if (op.progress) op.progress->add(p.bytes);
     drop(p, {});
 }
@@ -374,9 +380,9 @@ void engine::staging_freed() noexcept
 /// What the checksums say at the end of an extent.
 error_code engine::verdict(operation& op, extent& x) noexcept
 {
-    if (!sums(op, x) || !is_storage(x.from->tier) || x.length == 0) return {};
+    if (!sums(op, x) || x.length == 0) return {};
     const check& c = op.checks[&x - op.extents];
-    if (!c.known) return errc::unverified;
+    if (!c.known) return is_storage(x.from->tier) ? errc::unverified : errc{};
     if (c.sum == c.expected) return {};
     ++corruptions;
     return errc::corrupt;

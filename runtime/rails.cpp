@@ -54,23 +54,27 @@ void port::learn(std::uint32_t rail, double ns_per_byte) noexcept
     lanes[rail].shallow_bytes = std::clamp(shallow, std::min(shallow_least, l.chunk_bytes), l.chunk_bytes);
 }
 
-line& port::line_of(std::uint64_t rails, std::uint32_t index)
+line& port::line_of(std::uint64_t rails, std::uint64_t near, std::uint32_t index)
 {
     rails &= every_rail();
+    near = rails & near ? rails & near : rails;
     for (auto& w : lines)
-        if (w->rails == rails) return *w;
+        if (w->rails == rails && w->near == near) return *w;
     line& w = *lines.emplace_back(std::make_unique<line>());
     w.of = this;
     w.index = index;
     w.rails = rails;
-    for (std::uint32_t r = 0; r < most_rails; ++r) w.others.set(r, !(rails >> r & 1));
+    w.near = near;
+    for (std::uint32_t r = 0; r < most_rails; ++r) {
+        w.others.set(r, !(rails >> r & 1));
+        w.farther.set(r, !(near >> r & 1));
+    }
     w.limits = by->limits();
     w.straight_bytes = w.limits.chunk_bytes;
     if (!many()) {
         w.only = &lanes.front();
-    } else if (std::popcount(rails) > 1) {
-        w.spread =
-            static_cast<std::uint8_t>(std::bit_width(2 * static_cast<unsigned>(std::popcount(rails)) - 1));
+    } else if (std::popcount(near) > 1) {
+        w.spread = static_cast<std::uint8_t>(std::bit_width(2 * static_cast<unsigned>(std::popcount(near)) - 1));
         w.straight_bytes = std::min(w.limits.chunk_bytes, w.limits.spread_bytes);
     }
     return w;
@@ -165,11 +169,15 @@ void port::drift(std::uint64_t at) noexcept
 /// The rail for the next piece of this line at this priority; null when there is none now.
 lane* engine::fit(line& w, std::size_t p) noexcept
 {
-    if (w.of->barred.empty()) [[likely]] return fit(w, p, w.others, w.rails);
-    const std::uint64_t avoid = barred(w, p);
-    barrier others = w.others;
+    const bool all_open = w.of->barred.empty();
+    const std::uint64_t avoid = all_open ? 0 : barred(w, p);
+    const bool near = (w.near & w.of->usable & ~avoid) != 0;
+    const barrier& farther = near ? w.farther : w.others;
+    const std::uint64_t rails = near ? w.near : w.rails;
+    if (all_open) [[likely]] return fit(w, p, farther, rails);
+    barrier others = farther;
     for (std::uint64_t left = avoid; left; left &= left - 1) others.set(static_cast<std::uint32_t>(std::countr_zero(left)), true);
-    return fit(w, p, others, w.rails & ~avoid);
+    return fit(w, p, others, rails & ~avoid);
 }
 
 [[gnu::always_inline]] inline lane* engine::fit(line& w, std::size_t p, const barrier& others, std::uint64_t rails) noexcept

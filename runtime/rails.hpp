@@ -93,7 +93,8 @@ struct line {
     std::uint8_t spread = 0;             ///< as a power of two: into how many pieces at least the rest is cut
     std::size_t straight_bytes = 0;      ///< up to which a transfer goes in one piece
     std::uint64_t rails = 1;             ///< bits of those that may carry it
-    barrier others;                      ///< the others
+    std::uint64_t near = 1;              ///< of these, those that do as long as any of them is usable
+    barrier others, farther;             ///< all but `rails`; all but `near`
     std::uint64_t owed = 0;              ///< bytes that went before waiting background work
     std::uint64_t burst = 0;             ///< bytes since it last let other lines go first
     fifo<piece> ready[priority_count];   ///< second hops and sessions
@@ -158,8 +159,8 @@ struct port : timer {
     std::uint32_t soonest(const barrier& others, double more) const noexcept;
     /// When all these rails would be done with so many bytes more, shared out well.
     double horizon(std::uint64_t rails, double more) const noexcept;
-    /// The line of what these rails may carry.
-    line& line_of(std::uint64_t rails, std::uint32_t index);
+    /// The line of what these rails may carry, `near` if they can.
+    line& line_of(std::uint64_t rails, std::uint64_t near, std::uint32_t index);
     std::uint64_t every_rail() const noexcept { return ~std::uint64_t{0} >> (most_rails - lanes.size()); }
     void use(std::uint32_t rail, bool yes) noexcept
     {

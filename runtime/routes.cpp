@@ -34,11 +34,11 @@ const route* engine::learn_route(const segment& from, const segment& to)
 
 namespace {
 
-/// Memory of another agent, which has no address here: whoever made it known carries it, and nobody else, whatever they
-/// say of its tier.
+/// What is another agent's has no address here: whoever made it known carries it, and nobody else, whatever they say of
+/// its tier.
 bool beyond(const slice& s, const driver& by) noexcept
 {
-    return s.tier() <= tier::vram && s.of->home && s.of->home != &by;
+    return (s.tier() <= tier::vram || s.of->served) && s.of->home && s.of->home != &by;
 }
 
 } // namespace
@@ -64,8 +64,9 @@ line* engine::way(const slice& from, const slice& to)
 {
     port* const d = carrier(from, to);
     if (!d) return nullptr;
-    const std::uint64_t rails = d->many() ? d->by->rails_between(from, to) & d->every_rail() : 1;
-    return rails ? &d->line_of(rails, lines_++) : nullptr;
+    if (!d->many()) return &d->line_of(1, 1, lines_++);
+    const std::uint64_t rails = d->by->rails_between(from, to) & d->every_rail();
+    return rails ? &d->line_of(rails, d->by->near_rails(from, to), lines_++) : nullptr;
 }
 
 const route* engine::find_route(const segment& from, const segment& to)
@@ -79,7 +80,7 @@ const route* engine::find_route(const segment& from, const segment& to)
         if (!r.first || !r.second) return nullptr;
         if (!staging_.made()) {
             staging_.make(*this, kind_of(memory));
-            for (auto& d : drivers_) d->enlist(staging_.segment(), [](error_code) {});
+            for (auto& d : drivers_) enlist_staging(*d);
         }
     }
     r.pair = &pair(from.tier, to.tier);
@@ -118,6 +119,8 @@ route_plan engine::explain(const slice& from, const slice& to)
     const tier middle = r.second ? tier::dram : to.tier();
     plan.hops.push_back(hop_of(*r.first, from.tier(), middle, loop_.now(), plan.measured));
     if (r.second) plan.hops.push_back(hop_of(*r.second, middle, to.tier(), loop_.now(), plan.measured));
+    plan.hops.front().from_peer = from.of->via;
+    plan.hops.back().to_peer = to.of->via;
 
     // Hops overlap: the slowest decides, and the first piece goes through all of them.
     const std::uint64_t bytes = from.length != slice::whole ? from.length : to.length != slice::whole ? to.length : 0;
@@ -137,8 +140,9 @@ route_plan engine::explain(const slice& from, const slice& to)
 
 std::string route_plan::to_string() const
 {
-    std::string s{hops.empty() ? "" : name_of(hops.front().from)};
-    for (const hop& h : hops) s += " -> " + std::string{name_of(h.to)} + " (" + h.driver + ")";
+    const auto end = [](tier t, bool of_peer) { return (of_peer ? "remote " : "") + std::string{name_of(t)}; };
+    std::string s = hops.empty() ? std::string{} : end(hops.front().from, hops.front().from_peer);
+    for (const hop& h : hops) s += " -> " + end(h.to, h.to_peer) + " (" + h.driver + ")";
     char time[32];
     std::snprintf(time, sizeof time, ", %.3g ms", std::chrono::duration<double, std::milli>(estimate).count());
     return s + time + (measured ? "" : " (nominal)");

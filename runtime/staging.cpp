@@ -30,8 +30,12 @@ bool staging::reserved() const noexcept
     return wanted && owed_ == background_share && background_ < most_background();
 }
 
-bool staging::available(priority p) const noexcept
+bool staging::available(const leg& l, priority p) const noexcept
 {
+    if (enlisting_ != 0) return false;
+    const extent& x = l.op->extents[l.cursor];
+    if (l.op->served) return !free_.empty();
+    if ((x.from->served || x.to->served) && free_.size() <= kept()) return false;
     if (p != priority::background) return free_.size() > std::size_t{reserved()};
     return !free_.empty() && background_ < most_background();
 }
@@ -44,7 +48,7 @@ void staging::wait(leg& l, priority p) noexcept
 
 std::int32_t staging::take(const leg& l, priority p) noexcept
 {
-    if (!available(p)) return -1;
+    if (!available(l, p)) return -1;
     forget(l);
     if (p == priority::background) {
         ++background_;
@@ -67,9 +71,11 @@ leg* staging::next_waiting() noexcept
 {
     constexpr std::size_t order[][priority_count] = {{0, 1, 2}, {2, 0, 1}};
     for (const std::size_t p : order[reserved()]) {
-        if (waiting_[p].empty() || !available(static_cast<priority>(p))) continue;
-        leg& l = waiting_[p].front();
-        waiting_[p].pop_front();
+        const auto may = [&](const leg& l) { return available(l, static_cast<priority>(p)); };
+        const auto it = std::find_if(waiting_[p].begin(), waiting_[p].end(), may);
+        if (it == waiting_[p].end()) continue;
+        leg& l = *it;
+        waiting_[p].erase(it);
         if (static_cast<priority>(p) == priority::background) promised_ = &l;
         return &l;
     }

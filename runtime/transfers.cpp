@@ -88,7 +88,7 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     if (!x.from || !x.to) return errc::invalid_slice;
     if (x.from->engine != this || x.to->engine != this)
         return x.from->engine && x.to->engine ? errc::other_runtime : errc::invalid_slice;
-    if (x.from->via || x.to->via)
+    if (x.from->via || x.to->via || x.from->served || x.to->served)
         if (const errc e = out_of_reach(x); e != errc{}) return e;
     if (x.to->access == access::read_only) return errc::read_only;
     if (x.length == slice::whole) {
@@ -98,9 +98,9 @@ operation* engine::make(std::size_t extents, const copy_options& o)
     }
     x.route = route_between(*x.from, *x.to);
     if (!x.route) return errc::no_route;
-    if (x.to_offset != 0 && is_object(*x.to)) return errc::not_supported; // they are replaced whole
+    if (x.to_offset != 0 && is_object(*x.to) && !x.joined()) return errc::not_supported; // they are replaced whole
 
-    if (op.verify && keeps_sums(x.from->tier) && x.length != 0) {
+    if (op.verify && keeps_sums(x.from->tier) && !x.from->via && x.length != 0) {
         check& c = op.checks[&x - op.extents];
         const auto sum = x.from->sums ? x.from->sums->find(x.from_offset, x.length) : std::nullopt;
         if (!sum) return errc::unverified;
@@ -312,7 +312,7 @@ void engine::stop(operation& op, error_code e) noexcept
     for (std::uint32_t i = 0; i < op.count; ++i) {
         extent& x = op.extents[i];
         if (x.at == phase::over) continue;
-        const bool to_commit = x.opened && x.opened->target_open; // which would be posting, too
+        const bool to_commit = x.opened && x.opened->target_open && !x.opened->joined; // which would be posting, too
         if (x.at < phase::moving || (x.at == phase::moving && (x.cut != x.length || to_commit))) x.failed = true;
         settle(op, x);
     }
@@ -376,12 +376,12 @@ void engine::fail(operation& op, extent& x, error_code e) noexcept
             --x.out;
         }
     }
-    if (x.opened && x.opened->target_open) {
+    if (x.opened && x.opened->target_open && !x.opened->joined) {
         x.opened->target_open = false;
         x.at = phase::closing_target;
         return close_session(op, x, x.failed ? step::abandon : step::commit, false);
     }
-    if (x.opened && x.opened->source_open) {
+    if (x.opened && x.opened->source_open && !x.opened->joined) {
         x.opened->source_open = false;
         x.at = phase::closing_source;
         return close_session(op, x, step::abandon, true);
@@ -397,7 +397,7 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
 {
     x.at = phase::over;
     if (op.status && e) op.status[x.index] = e;
-    if (!e && op.verify && keeps_sums(x.to->tier)) {
+    if (!e && op.verify && keeps_sums(x.to->tier) && !x.to->via) {
         if (!x.to->sums) x.to->sums = std::make_unique<ledger>();
         x.to->sums->record(x.to_offset, x.length, op.checks[&x - op.extents].sum);
     }
@@ -429,7 +429,8 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
 void engine::conclude(operation& op) noexcept
 {
     --active_;
-    op.complete();
+    if (op.served) peers_.served(op);
+    else op.complete();
 }
 
 /// Those of its transfers are lost that have part in the peer; all, where nobody asks for the `status` of each.

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <options.hpp>
+#include <pattern.hpp>
 #include <wye/libfabric.hpp>
 #include <wye/side_channel.hpp>
 #include <wye/wye.hpp>
@@ -27,6 +28,8 @@ namespace {
 
 namespace asio = boost::asio;
 using namespace wye::literals;
+using samples::fill;
+using samples::holds;
 using namespace std::chrono_literals;
 using clock_type = std::chrono::steady_clock;
 
@@ -44,29 +47,6 @@ struct settings {
 struct written {
     std::uint64_t seed = 0, offset = 0, length = 0;
 };
-
-std::uint64_t word_at(std::uint64_t seed, std::uint64_t index)
-{
-    const std::uint64_t z = (seed + index) * 0x9e3779b97f4a7c15;
-    return z ^ z >> 29;
-}
-
-void fill(std::span<std::byte> b, std::uint64_t seed)
-{
-    for (std::size_t i = 0; i < b.size(); i += 8) {
-        const std::uint64_t w = word_at(seed, i);
-        std::memcpy(b.data() + i, &w, std::min<std::size_t>(8, b.size() - i));
-    }
-}
-
-bool holds(std::span<const std::byte> b, std::uint64_t seed)
-{
-    for (std::size_t i = 0; i < b.size(); i += 8) {
-        const std::uint64_t w = word_at(seed, i);
-        if (std::memcmp(b.data() + i, &w, std::min<std::size_t>(8, b.size() - i)) != 0) return false;
-    }
-    return true;
-}
 
 wye::libfabric_options fabric_options(const settings& s)
 {

@@ -49,6 +49,7 @@ struct hop {
     wye::tier from{}, to{};
     double bytes_per_second = 0; ///< measured, or nominal before that
     duration latency{};
+    bool from_peer = false, to_peer = false; ///< that end is another agent's
 };
 
 /// How a copy would go, and how long it would take with nothing else under way.
@@ -56,7 +57,8 @@ struct route_plan {
     std::vector<hop> hops;
     duration estimate{};
     bool measured = false;      ///< every hop's rate comes from measurement
-    std::string to_string() const; ///< "VRAM -> DRAM (vram_standin) -> FILE (file/io_uring), 1.2 ms"
+    std::string to_string() const; ///< "VRAM -> DRAM (vram_standin) -> FILE (file/io_uring), 1.2 ms";
+                                   ///< what is a peer's is "remote": "VRAM -> DRAM (vram_standin) -> remote FILE (served)"
 };
 
 /// Delivered after the last byte of a copy with `copy_options::notify`, or by itself (`agent::notify`).
@@ -134,6 +136,11 @@ public:
     /// (`peer_options::drain_within` at most). The region must not go before. Throws system_error (`bad_name`,
     /// `not_supported` without a fabric).
     task<> publish(std::string name, const region&, access = access::read_write);
+    /// The same for a file, or all objects of a bucket. No fabric reaches those: this agent does what peers ask for, on its
+    /// own drivers and within `peer_options::serves`, and so it does with VRAM that a fabric does not reach into. Unpublish
+    /// the name before the file goes: one that is being served must not, as any that is in use.
+    task<> publish(std::string name, const file&, access = access::read_write);
+    task<> publish(std::string name, const bucket&, access = access::read_write);
     /// Lets nobody in by that name any more. Waits as `publish` does.
     task<> unpublish(std::string name);
     /// The same, for one peer, as long as it lives: an agent that is started again under its name is another, and may ask.

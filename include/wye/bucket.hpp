@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <wye/driver.hpp>
@@ -35,9 +36,16 @@ private:
 class bucket {
 public:
     bucket() = default;
-    bucket(std::unique_ptr<object_store> store, detail::engine&, driver& home) noexcept;
+    bucket(std::unique_ptr<object_store> store, detail::engine&, driver& home);
     bucket(bucket&&) noexcept = default;
-    bucket& operator=(bucket&&) noexcept = default;
+    bucket& operator=(bucket&& o) noexcept
+    {
+        std::swap(store_, o.store_);
+        std::swap(root_, o.root_);
+        std::swap(engine_, o.engine_);
+        std::swap(home_, o.home_);
+        return *this;
+    }
     ~bucket();
 
     /// Names an object; nothing is asked of the store. Throws system_error (`bad_name`) for a key the store
@@ -49,11 +57,18 @@ public:
     task<std::vector<object_info>> list(std::string_view prefix = {}) const;
     /// Removes it; one that is not there is no error.
     task<> remove(std::string_view key) const;
+    /// Removes all of these, with few requests where the store can; when it throws, some of them.
+    task<> remove(std::vector<std::string> keys) const;
+    /// One line about the last failure with this key, of a copy or a call: for S3 status, code, request id and what the
+    /// server says. Empty when there is nothing to add to the error. Exceptions of the tasks above have it in `what()`.
+    std::string why(std::string_view key) const;
     wye::access access() const noexcept { return store_->access(); }
     explicit operator bool() const noexcept { return store_ != nullptr; }
+    segment* root() const noexcept { return root_.get(); } ///< what stands for it when it is published
 
 private:
     std::unique_ptr<object_store> store_;
+    std::unique_ptr<segment> root_;
     detail::engine* engine_ = nullptr;
     driver* home_ = nullptr;
 };

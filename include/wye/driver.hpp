@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <wye/clock.hpp>
@@ -52,6 +53,9 @@ struct chunk {
     /// Call it from `driver::poll` (or a call that ends in it), never inside `submit`.
     void done(error_code error, std::size_t bytes) noexcept;
     void done() noexcept; ///< all of it arrived
+    /// False once its operation was cancelled, is late or has failed: a driver may leave undone what has not reached the
+    /// device (another try, a rest of a transfer), and end the loan with `operation_aborted`.
+    bool wanted() const noexcept;
 };
 
 /// What a driver can take, and what it is expected to cost until it has been measured.
@@ -114,6 +118,18 @@ public:
     virtual void list(std::string prefix, std::string after, std::size_t most,
                       std::function<void(error_code, object_page)>) = 0;
     virtual void remove(std::string key, std::function<void(error_code)>) = 0;
+    /// Of several, until one fails; one that is not there is no error.
+    virtual void remove_all(std::vector<std::string> keys, std::function<void(error_code)> done)
+    {
+        std::string last = std::move(keys.back());
+        keys.pop_back();
+        remove(std::move(last), [this, keys = std::move(keys), done = std::move(done)](error_code e) mutable {
+            if (e || keys.empty()) return done(e);
+            remove_all(std::move(keys), std::move(done));
+        });
+    }
+    /// One line about the last failure with this key, for messages; empty when there is nothing to add to the error.
+    virtual std::string why(std::string_view /*key*/) const { return {}; }
 };
 
 /// Orders copies and what a device does for others: what stands behind `copy_options::after` and `before`. On the
@@ -160,6 +176,12 @@ public:
     /// With several rails: bits of those that may carry from the one to the other (near the GPU, known to the peer).
     /// Remembered, as `carries` is.
     virtual std::uint64_t rails_between(const slice& /*from*/, const slice& /*to*/) const noexcept
+    {
+        return ~std::uint64_t{0};
+    }
+    /// Of these the ones that are to carry it as long as any of them can: behind the same PCIe switch, of the same NUMA
+    /// node. The others are there for when those are lost. Remembered, too.
+    virtual std::uint64_t near_rails(const slice& /*from*/, const slice& /*to*/) const noexcept
     {
         return ~std::uint64_t{0};
     }

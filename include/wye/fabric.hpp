@@ -64,6 +64,9 @@ public:
 protected:
     /// From `poll`: a message came. From whom is for the runtime to find out.
     void received(std::span<const std::byte> message) noexcept;
+    /// From `poll`: nothing leads to that peer any more, as far as this fabric goes. Not needed where silence is all that
+    /// can be seen. It is severed next.
+    void gone(std::uint32_t peer) noexcept;
 };
 
 } // namespace wye

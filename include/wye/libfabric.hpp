@@ -5,10 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <wye/fabric.hpp>
+#include <wye/topology.hpp>
 #include <wye/units.hpp>
 
 namespace wye {
@@ -28,6 +30,12 @@ struct libfabric_options {
     /// of efa or verbs; of tcp only 127.0.0.1, since nothing listens beyond loopback unless asked. At most 64.
     std::vector<std::string> rails{};
     queue_waits waits = queue_waits::automatic;
+    /// NICs read and write GPU memory by themselves, where the provider can (FI_HMEM): memory that it takes goes from and to
+    /// VRAM in one hop. False, or what it refuses: through DRAM.
+    bool gpu_memory = true;
+    /// Which rails are near which GPU and NUMA node; those carry its memory as long as any of them can. Empty: as
+    /// `read_topology` has it, for NICs. GPUs are counted by PCI address, as with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    std::optional<topology> near{};
 
     std::size_t chunk_bytes = 1_MiB;    ///< largest piece
     std::uint32_t window_chunks = 64;   ///< pieces in flight per rail
@@ -51,11 +59,14 @@ struct libfabric_facts {
         std::string domain;
         std::string address; ///< as the provider writes it
         double bytes_per_second = 0; ///< what its NIC says, or nominal
+        std::uint64_t most_endpoints = 0;     ///< queue pairs that its NIC has, for all who use it; 0: nobody says
+        std::uint64_t most_registrations = 0; ///< of memory, likewise
     };
     std::string provider;    ///< "tcp;ofi_rxm"
     std::string version;     ///< of the library, "1.17"
     bool sleeps = false;     ///< on descriptors
     bool emulated_writes = false; ///< efa by an API before 1.18: each write costs the target's processor a copy
+    bool gpu_memory = false;      ///< its NICs reach GPU memory by themselves
     std::vector<rail> rails;
 };
 

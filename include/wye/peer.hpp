@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include <wye/bucket.hpp>
 #include <wye/segment.hpp>
 #include <wye/units.hpp>
 
@@ -30,6 +31,9 @@ struct peer_options {
     /// How long others have to let go of what is withdrawn or published anew. Then its keys end, and what they still have
     /// under way by them fails.
     duration drain_within = std::chrono::seconds{10};
+    /// Of what is published here and no fabric reaches (files, buckets, GPUs without HMEM), pieces of up to 1 MiB are moved for
+    /// peers: so many at once, for all of them and for each. Further ones wait.
+    std::uint32_t serves = 64, serves_each = 16;
 };
 
 /// Another agent that this one is connected to: what `agent::connect` gives. Move-only; on the runtime's thread. What it
@@ -53,9 +57,13 @@ public:
     const std::string& name() const noexcept;
     /// False once it is lost, or has ended. Copies then end in `errc::peer_lost`.
     bool alive() const noexcept;
-    /// All of what it has published by this name, as it is now. After it has been published anew, slices taken before
+    /// All of what it has published by this name, as it is now: memory, or a file, whose slices reach as far as the file does. After it has been published anew, slices taken before
     /// fail with `errc::stale_epoch`. Throws system_error (`not_found`, `peer_lost`).
     slice published(std::string_view name) const;
+    /// The name of one object of a bucket that it has published; nobody is asked, so it may not exist. As `bucket::object`:
+    /// replaced whole or not at all, and a temporary will do. Throws system_error (`not_found`, `not_supported` if that is no
+    /// bucket, `bad_name`, `peer_lost`).
+    wye::object object(std::string_view bucket, std::string_view key) const;
     /// Of what lies behind the name now; 0 when nothing does. It grows each time the name is published anew.
     std::uint64_t epoch(std::string_view name) const noexcept;
     explicit operator bool() const noexcept { return link_ != nullptr; }

@@ -39,7 +39,7 @@ enum class access : std::uint8_t { read_only, read_write };
 class segment {
 public:
     static constexpr std::uint64_t unbounded = std::numeric_limits<std::uint64_t>::max();
-    static constexpr std::size_t most_drivers = 8;
+    static constexpr std::size_t most_drivers = 12;
 
     explicit segment(wye::tier t) noexcept;
     segment(const segment&) = delete;
@@ -53,7 +53,8 @@ public:
     wye::access access = wye::access::read_write;
     std::int32_t device = 0;            ///< GPU ordinal; 0 elsewhere
     std::uint32_t peer = 0;             ///< whose memory it is, by its driver's count of them; 0: ours
-    std::uint32_t reach = 0;            ///< peers' memory of which this is equal goes over the same rails; 0: ours
+    std::uint32_t reach = 0;            ///< memory of which this differs may go other ways, or over other rails: a fabric
+                                        ///< sets it where it imports, and may where it enlists; 0: nothing is known
     std::byte* base = nullptr;          ///< first byte, for tiers with addresses (DRAM, VRAM)
     std::uint64_t length = 0;           ///< bytes; `unbounded` where only the tier knows (a growing file, an object)
     driver* home = nullptr;             ///< the driver that opened it; null for memory, and when the driver has gone first
@@ -65,6 +66,8 @@ public:
     std::uint32_t in_flight = 0;        ///< transfers that hold it
     bool released = false;              ///< its handle is gone; the last transfer frees it
     detail::standing standing{};        ///< of a peer's memory
+    bool shown = false;                 ///< published, or lent to a peer: who knows of it is told when it goes
+    bool served = false;                ///< the peer's agent does what is asked of it there: no fabric reaches it by itself
     detail::link* via = nullptr;        ///< the connection to the peer whose memory it is
     std::uint64_t epoch = 0;            ///< of what the peer published
     std::unique_ptr<detail::ledger> sums; ///< checksums of what was written under `verify`

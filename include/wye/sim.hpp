@@ -56,7 +56,8 @@ struct nic_model {
     std::vector<rail_model> rails;          ///< without any, the host has no way to others
     duration post_cost = std::chrono::nanoseconds{100}; ///< of the processor, for each operation
     duration fence_time = std::chrono::microseconds{50}; ///< to close an endpoint and flush it, or to open it
-    bool near = false;                      ///< what is in VRAM goes over the rails near its GPU only
+    bool hmem = true;                       ///< it reaches into VRAM by itself; otherwise agents serve that
+    bool near = false;                      ///< what is in VRAM goes over the rails near its GPU, as long as any can be used
     bool by_processor = false;              ///< bytes of its host move only while their agent polls, as over tcp
     wye::limits limits;                     ///< `latency` and `bytes_per_second` are filled in from the above
 };

@@ -3,6 +3,7 @@
 
 #include <wye/agent.hpp>
 #include <wye/bucket.hpp>
+#include <wye/checksum.hpp>
 #include <wye/copy.hpp>
 #include <wye/cuda.hpp>
 #include <wye/directory.hpp>
@@ -21,6 +22,7 @@
 #include <wye/progress.hpp>
 #include <wye/region.hpp>
 #include <wye/runtime.hpp>
+#include <wye/s3.hpp>
 #include <wye/segment.hpp>
 #include <wye/side_channel.hpp>
 #include <wye/task.hpp>

@@ -76,23 +76,52 @@ void peers::hold(link& l)
     });
 }
 
+/// The fabrics that both have, the nearest last.
+std::vector<way> peers::ways_to(wire::metadata& them) const
+{
+    std::vector<way> all;
+    for (fabric* const f : fabrics_) {
+        const auto it = std::find_if(them.ways.begin(), them.ways.end(), [&](const auto& w) { return w.fabric == f->name(); });
+        if (it != them.ways.end()) all.push_back({f, std::move(it->address)});
+    }
+    std::reverse(all.begin(), all.end()); // of equals the one that was added first
+    const auto farther = [](const way& a, const way& b) { return a.by->limits().latency > b.by->limits().latency; };
+    std::stable_sort(all.begin(), all.end(), farther);
+    return all;
+}
+
 /// Begins one.
 link& peers::set_out(wire::metadata them)
 {
-    const auto way = [&](const fabric* f) {
-        return std::find_if(them.ways.begin(), them.ways.end(), [&](const auto& w) { return w.fabric == f->name(); });
-    };
-    const auto by = std::find_if(fabrics_.begin(), fabrics_.end(), [&](auto* f) { return way(f) != them.ways.end(); });
-    if (by == fabrics_.end()) throw system_error(errc::no_route, "no fabric in common with " + them.name);
-    link& l = add_link(**by);
+    std::vector<way> ways = ways_to(them);
+    if (ways.empty()) throw system_error(errc::no_route, "no fabric in common with " + them.name);
+    link& l = add_link(*ways.back().by);
+    l.others = std::move(ways);
     l.name = std::move(them.name);
     l.life = them.life;
     l.longest_gap = them.longest_gap;
     l.nonce = fresh_nonce();
     l.offered = std::move(them.published);
     l.unsettled = 1; // until it is open
-    admit(l, way(*by)->address);
+    next_way(l);
     return l;
+}
+
+/// Tries the nearest that was not tried yet, for its share of the time. False when there is none, or the peer has answered.
+bool peers::next_way(link& l)
+{
+    if (l.state != link_state::calling || l.others.empty()) return false;
+    if (l.number != 0) l.by->sever(l.number, [] {});
+    const way next = std::move(l.others.back());
+    l.others.pop_back();
+    const std::uint64_t t = now(), end = l.began + ns(options_.connect_within);
+    l.way_ends = end <= t ? t : t + (end - t) / (l.others.size() + 1);
+    l.by = next.by;
+    l.number = 0;
+    l.said = 0;
+    l.say_again = 0;
+    admit(l, next.address);
+    return true;
 }
 
 /// Ends when it is open and the peer has said how everything is, or in what ended it.
@@ -117,6 +146,7 @@ void peers::admit(link& l, wire::view address)
             it->severing = false;
             return sever(*it);
         }
+        if (e && next_way(*it)) return;
         if (e) return lose(*it, e);
         if (it->state == link_state::calling) call(*it);
         else say_challenge(*it);
@@ -126,8 +156,25 @@ void peers::admit(link& l, wire::view address)
 /// What was said apart is said again until the other side goes on, or time is up.
 void peers::repeat(link& l)
 {
+    if (now() >= l.way_ends && next_way(l)) return;
     if (now() >= l.began + ns(options_.connect_within)) lose(l, errc::peer_lost);
     else if (l.state == link_state::calling) call(l);
+}
+
+/// Sooner than by silence. Who was let go of anyway is not missed.
+void peers::gone(fabric& by, std::uint32_t number) noexcept
+{
+    const auto its = [&](const auto& l) { return l.second->by == &by && l.second->number == number && !l.second->severing; };
+    const auto it = std::find_if(links_.begin(), links_.end(), its);
+    if (it == links_.end()) return;
+    link& l = *it->second;
+    if (l.state != link_state::parting) {
+        if (!next_way(l)) lose(l, errc::peer_lost);
+        return;
+    }
+    l.state = link_state::over;
+    l.talk.give_up();
+    sever(l);
 }
 
 void peers::call(link& l)
@@ -135,7 +182,7 @@ void peers::call(link& l)
     const std::uint64_t pause = std::min(first_repeat_ns << std::min(l.said, 8u), most_repeat_ns);
     say_apart(l, 0, wire::hello{l.life, engine_.name(), life(), ns(options_.longest_gap),
                                 {std::string{l.by->name()}, l.by->address()}, l.token, l.nonce});
-    l.say_again = std::min(now() + pause, l.began + ns(options_.connect_within));
+    l.say_again = std::min({now() + pause, l.way_ends, l.began + ns(options_.connect_within)});
     wake_at(l.say_again);
 }
 
@@ -176,6 +223,7 @@ void peers::say_challenge(link& l)
 void peers::challenged(link& l, const wire::challenge& c)
 {
     if (l.state != link_state::calling) return;
+    l.others.clear();
     l.their_token = c.token;
     l.their_nonce = c.fresh;
     l.longest_gap = c.longest_gap;

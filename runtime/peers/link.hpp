@@ -9,9 +9,11 @@
 
 #include <wye/fabric.hpp>
 
+#include "errands.hpp"
 #include "eventual.hpp"
 #include "operation.hpp"
 #include "proof.hpp"
+#include "serving.hpp"
 #include "stream.hpp"
 
 namespace wye::detail {
@@ -52,6 +54,12 @@ struct held {
     std::uint64_t epoch = 0, edition = 0;
 };
 
+/// How another agent may be reached.
+struct way {
+    fabric* by;
+    wire::bytes address;
+};
+
 /// A connection to another agent by one fabric.
 struct link {
     link(peers& p, fabric& f) noexcept : of{&p}, by{&f} {}
@@ -72,6 +80,8 @@ struct link {
     std::vector<std::shared_ptr<eventual<error_code>>> waiting; ///< in `connect`
     std::size_t unsettled = 0;   ///< names whose present state the peer has not told
     std::vector<wire::publication> offered;     ///< of the metadata, until it is open
+    std::vector<way> others;     ///< to try should this one lead nowhere, the last first
+    std::uint64_t way_ends = 0;  ///< nanoseconds: when the next is tried if nothing has come by this one
 
     stream talk;
     bool dirty = false;         ///< in the list of those with something to say
@@ -93,6 +103,11 @@ struct link {
     std::map<std::string, held, std::less<>> ours;
     std::vector<drain> drains;
 
+    // Of what no fabric reaches.
+    std::unique_ptr<errand_book> errands;   ///< what the peer is asked to do
+    std::unique_ptr<service_book> services; ///< and what it asks for
+    list<far_segment> objects;              ///< of its, below buckets, that are named here
+
     // As the rails see it (failover.cpp).
     std::uint64_t latest = 0;   ///< nanoseconds: when anything of it arrived, or landed there
     bool quiet = false;         ///< something is overdue, and nothing came meanwhile
@@ -101,7 +116,8 @@ struct link {
     std::uint64_t cut_off = 0;  ///< nanoseconds: since when none does that something waits for; 0 otherwise
 
     bool alive() const noexcept { return state == link_state::open; }
-    bool in_use() const noexcept; ///< by copies
+    bool in_use() const noexcept; ///< by copies of ours
+    bool serves() const noexcept; ///< the peer, here and now
 };
 
 } // namespace wye::detail

@@ -17,6 +17,11 @@ void fabric::received(std::span<const std::byte> message) noexcept
     if (engine_) engine_->others().take(*this, message);
 }
 
+void fabric::gone(std::uint32_t peer) noexcept
+{
+    if (engine_) engine_->others().gone(*this, peer);
+}
+
 namespace detail {
 
 namespace {
@@ -29,13 +34,17 @@ constexpr std::uint64_t ticks = 4;
 bool link::in_use() const noexcept
 {
     const auto used = [](const std::unique_ptr<segment>& s) { return s && s->in_flight != 0; };
-    return std::any_of(theirs.begin(), theirs.end(), [&](const auto& it) {
+    const bool reaches = std::any_of(theirs.begin(), theirs.end(), [&](const auto& it) {
         const reached& r = it.second;
         return used(r.now) || std::any_of(r.before.begin(), r.before.end(), used);
     });
+    const bool names = std::any_of(objects.begin(), objects.end(), [](const far_segment& s) { return s.in_flight != 0; });
+    return reaches || names;
 }
 
-peers::peers(engine& e, const peer_options& o) : engine_{e}, options_{o}
+bool link::serves() const noexcept { return services && services->in_use(); }
+
+peers::peers(engine& e, const peer_options& o) : engine_{e}, options_{o}, serving_{e, *this, o}
 {
     fire = [](timer* t) noexcept { static_cast<peers*>(t)->look(); };
 }
@@ -45,6 +54,8 @@ peers::~peers()
     engine_.loop().timers().remove(*this);
     for (auto& [token, l] : links_) {
         l->theirs.clear();
+        l->services.reset();
+        for (far_segment& s : l->objects) s.via = nullptr;
         if (l->handles == 0) continue;
         l->of = nullptr; // and the last handle frees it
         l.release();
@@ -86,6 +97,10 @@ void peers::listen()
         throw system_error(errc::bad_name, "an agent that others shall know needs a name of at most 255 bytes");
     if (fabrics_.empty()) throw system_error(errc::not_supported, "no fabric to reach others by");
     listening_ = true;
+    if (errands_ || engine_.drivers().size() == segment::most_drivers) return;
+    auto made = std::make_unique<errands>(engine_, *this);
+    errands_ = made.get();
+    engine_.add(std::move(made));
 }
 
 link& peers::add_link(fabric& f)
@@ -183,6 +198,7 @@ std::size_t peers::poll()
         if (!draining_[i]->drains.empty()) ++i;
         else draining_.erase(draining_.begin() + static_cast<std::ptrdiff_t>(i));
     }
+    n += serving_.poll();
     n += send_all();
     if (!ending_.empty()) n += free_ended();
     if (!ticking_ && !links_.empty() && (engine_.active() || engine_.notes().waits_for_any())) begin_ticking();
@@ -248,6 +264,14 @@ void peers::take(link& l, place at, const wire::record& r)
         }
         void operator()(const wire::put& p) const { us.take(l, at, p); }
         void operator()(const wire::rejection& r) const { l.talk.rejected(r.frame, r.record, static_cast<errc>(r.why)); }
+        void operator()(const wire::lend& m) const { us.serving_.take(l, m); }
+        void operator()(const wire::unlend& m) const { us.serving_.take(l, m); }
+        void operator()(const wire::errand& e) const { us.serving_.take(l, e); }
+        void operator()(const wire::reply& r) const
+        {
+            if (us.errands_) us.errands_->replied(l, r);
+            else us.made_no_sense();
+        }
         void operator()(const wire::goodbye&) const
         {
             l.held_there = false;
@@ -302,6 +326,7 @@ void peers::part(link& l) noexcept
         if (r.now) r.before.push_back(std::move(r.now));
         r.epoch = r.edition = 0;
     }
+    if (errands_) errands_->lock_out(l);
     leaves(l, false);
     ends(l);
     wake_at(l.free_at);
@@ -325,6 +350,7 @@ void peers::lose(link& l, error_code why)
     l.talk.give_up();
     for (const auto& w : std::exchange(l.waiting, {})) w->set(why);
     leaves(l, true);
+    if (errands_) errands_->lock_out(l);
     sever(l);
     ends(l);
 }
@@ -359,11 +385,14 @@ std::size_t peers::free_ended() noexcept
                 if (anybody_open(l.name)) engine_.notes().find(l.name); // in another life
             }
         }
-        if (l.state != link_state::over || !l.severed || l.dirty || l.handles != 0 || l.in_use()) {
+        if (l.state != link_state::over || !l.severed || l.dirty || l.handles != 0 || l.in_use() || l.serves()) {
             ++i;
             continue;
         }
         ending_.erase(ending_.begin() + static_cast<std::ptrdiff_t>(i));
+        if (errands_) errands_->forget(l);
+        serving_.forget(l);
+        for (far_segment& s : l.objects) s.via = nullptr; // somebody still has a name for it
         links_.erase(l.token);
         ++n;
     }
@@ -391,7 +420,7 @@ bool peers::expects(const link& l) const noexcept
 {
     if (l.state != link_state::open && l.state != link_state::proving) return l.state == link_state::parting && !l.talk.idle();
     const auto waits = [&](const retired& r) { return std::find(r.waiting.begin(), r.waiting.end(), &l) != r.waiting.end(); };
-    return l.state == link_state::proving || !l.talk.idle() || l.unsettled != 0 || l.in_use() ||
+    return l.state == link_state::proving || !l.talk.idle() || l.unsettled != 0 || l.in_use() || l.serves() ||
            engine_.notes().waits_for(l.name) || std::any_of(retired_.begin(), retired_.end(), waits);
 }
 
@@ -447,6 +476,15 @@ void peers::look() noexcept
     if (next) wake_at(next);
 }
 
+void peers::recall() noexcept
+{
+    for (auto& [token, l] : links_) {
+        if (!l->errands || l->errands->free == most_errands || l->state != link_state::open) continue;
+        say_apart(*l, l->their_token, wire::refusal{static_cast<std::uint8_t>(errc::shut_down)});
+        lose(*l, errc::shut_down);
+    }
+}
+
 /// What is being said is heard, or not.
 void peers::hush() noexcept
 {
@@ -460,6 +498,7 @@ void peers::shut() noexcept
     for (auto& [token, l] : links_) {
         if (l->state == link_state::open) say_apart(*l, l->their_token, wire::refusal{static_cast<std::uint8_t>(errc::shut_down)});
         strand(*l);
+        if (errands_) errands_->lock_out(*l);
         l->talk.give_up();
         for (const auto& w : std::exchange(l->waiting, {})) w->set(errc::shut_down);
         l->state = link_state::over;
@@ -467,8 +506,7 @@ void peers::shut() noexcept
         sever(*l);
     }
     for (retired& r : std::exchange(retired_, {})) end(r);
-    for (auto& [name, p] : published_)
-        for (const auto& [by, key] : p.keys) by->withdraw(key.id);
+    for (auto& [name, p] : published_) end_keys(p.keys);
     by_epoch_.clear();
     published_.clear();
 }

@@ -45,6 +45,8 @@ public:
     std::size_t send_all();
     /// A message came (peers.cpp).
     void take(fabric&, wire::view);
+    /// That fabric reaches that peer no more (handshake.cpp).
+    void gone(fabric&, std::uint32_t number) noexcept;
     /// The agent goes: everybody is told, nobody is waited for. Fabrics are still polled while `severing`.
     void hush() noexcept;
     void shut() noexcept;
@@ -69,10 +71,19 @@ public:
     /// Bytes and their notification in one message (puts.cpp). False: they are too many, or it would have to wait.
     bool put(link&, const wire::put&, stream::told);
 
+    // What is served (serving.cpp).
+    std::unique_ptr<segment> object(link&, std::string_view bucket, std::string_view key);
+    void served(operation& op) noexcept { serving_.ended(op); }
+    void stop_serving() noexcept { serving_.close(); }
+    void recall() noexcept; ///< the agent goes: whoever was asked for something is not waited for, but locked out
+    bool serves() const noexcept { return serving_.busy(); } ///< somebody, right now
+
     std::uint64_t garbage() const noexcept { return garbage_; } ///< messages that made no sense
 
 private:
     friend struct wye::detail::link;
+    friend class wye::detail::errands;
+    friend class wye::detail::serving;
 
     struct published {
         segment* what = nullptr; ///< not null
@@ -94,6 +105,7 @@ private:
         std::uint64_t limit = 0;
         std::function<void()> over;
         bool closes = false; ///< who does not let go is locked out
+        bool late = false;   ///< its time is up: who has not let go may do nothing more
     };
 
     /// Where a record came.
@@ -101,6 +113,8 @@ private:
         std::uint64_t frame = 0;
         std::uint16_t record = 0;
     };
+
+    void made_no_sense() noexcept { ++garbage_; }
 
     // peers.cpp
     std::uint64_t now() const noexcept;
@@ -140,6 +154,8 @@ private:
     link* at_hand(const wire::incarnation&) const noexcept;
     void hold(link&);
     link& set_out(wire::metadata);
+    std::vector<way> ways_to(wire::metadata&) const;
+    bool next_way(link&);
     task<error_code> ready(link&);
     void refused(link&, const wire::refusal&);
     void opened(link&);
@@ -154,13 +170,15 @@ private:
     std::unique_ptr<segment> import(link&, const wire::publication&);
     void update(link&, const wire::publication&);
     void change(link&, reached&, const wire::publication&);
+    std::unique_ptr<segment> stand_in(link&, const wire::publication&);
+    void turn_away_objects(link&, const std::string* name, standing) noexcept;
     void strand(link&) noexcept;
     std::size_t see_drains(link&);
 
     // puts.cpp
     void take(link&, place, const wire::put&);
     errc land(const link&, const wire::put&) noexcept;
-    errc open_to(const link&, std::uint64_t epoch, const segment*&) const noexcept;
+    errc open_to(const link&, std::uint64_t epoch, bool writes, const segment*&) const noexcept;
 
     // published.cpp
     void interested(link&, const wire::interest&);
@@ -172,6 +190,8 @@ private:
     void each_retired(const std::function<bool(retired&)>& over);
     wire::publication describe(const std::string& name, const published&, const fabric* by) const;
     void tell_holders(const std::string& name, retired&, const link* but);
+    static bool served_by(const fabric&, const published&) noexcept;
+    static void end_keys(const fabric_keys&) noexcept;
     static retired retire_from(const std::string& name, const published&, std::uint64_t epoch, std::uint64_t edition);
     void retire(retired);
     void cut_off(const link&) noexcept;
@@ -194,6 +214,8 @@ private:
     bool ticking_ = false;
     std::uint64_t next_tick_ = 0;
     std::uint64_t garbage_ = 0;
+    serving serving_;
+    errands* errands_ = nullptr; ///< null: there was no room for one more driver, and what is served is not reached
     bool shut_ = false;
 };
 

@@ -21,12 +21,17 @@ task<fabric_keys> peers::grant(segment& s, wye::access a)
     fabric_keys keys;
     for (std::size_t i = 0; i < fabrics_.size(); ++i) {
         fabric* const by = fabrics_[i];
+        if (s.tier > tier::vram) {
+            keys[by] = {};
+            continue;
+        }
         const auto ask = [by, &s, a](auto done) {
             by->grant(s, a, [done](error_code e, fabric::key k) { done(granted{e, std::move(k)}); });
         };
         granted got = co_await eventually<granted>(engine_.loop(), ask);
+        if (s.tier == tier::vram && got.first == errc::not_supported) got = {}; // it does not reach into GPUs
         if (got.first) {
-            for (const auto& [f, key] : keys) f->withdraw(key.id);
+            end_keys(keys);
             throw system_error(got.first, std::string{by->name()});
         }
         keys[by] = std::move(got.second);
@@ -34,11 +39,25 @@ task<fabric_keys> peers::grant(segment& s, wye::access a)
     co_return keys;
 }
 
+/// There is no key to it: who comes by this fabric asks us.
+bool peers::served_by(const fabric& f, const published& p) noexcept
+{
+    const auto it = p.keys.find(const_cast<fabric*>(&f));
+    return it != p.keys.end() && it->second.description.empty();
+}
+
+void peers::end_keys(const fabric_keys& keys) noexcept
+{
+    for (const auto& [f, key] : keys)
+        if (!key.description.empty()) f->withdraw(key.id);
+}
+
 /// All keys to it.
 peers::retired peers::retire_from(const std::string& name, const published& p, std::uint64_t epoch, std::uint64_t edition)
 {
     retired r{name, epoch, edition, p.epoch, p.what, p.access, {}, {}, 0, {}};
-    for (const auto& [by, key] : p.keys) r.keys.emplace_back(by, key.id);
+    for (const auto& [by, key] : p.keys)
+        if (!key.description.empty()) r.keys.emplace_back(by, key.id);
     return r;
 }
 
@@ -47,6 +66,7 @@ task<> peers::publish(std::string name, segment& s, wye::access a)
     if (name.empty() || name.size() > wire::most_name) throw system_error(errc::bad_name, "a name of 1 to 255 bytes");
     listen();
     fabric_keys keys = co_await grant(s, a);
+    s.shown = true;
     const auto it = published_.find(name);
     if (it == published_.end()) {
         // A name that was used before goes on from there: whoever remembers it takes nothing for what it was.
@@ -137,13 +157,14 @@ void peers::end(retired& r)
 {
     for (const auto& [by, id] : r.keys) by->withdraw(id);
     for (const link* l : r.waiting) cut_off(*l);
-    if (r.over) std::exchange(r.over, {})();
+    serving_.expel(std::exchange(r.over, {}));
 }
 
 void peers::end_overdue(std::uint64_t t)
 {
     each_retired([&](retired& r) {
         if (r.limit > t) return false;
+        r.late = true;
         const auto p = published_.find(r.name);
         if (!r.closes || p == published_.end()) return true;
         // One who was asked to go has not: the lock is changed.
@@ -222,6 +243,10 @@ void peers::drained(link& l, const wire::drained& d)
 void peers::leaves(link& l, bool lost)
 {
     const auto held = std::exchange(l.ours, {});
+    ++l.closing;
+    serving_.expel([this, token = l.token] {
+        if (link* const it = find(token)) --it->closing;
+    });
     for (const auto& [name, h] : held)
         if (const auto it = published_.find(name); lost && it != published_.end()) close_way(l, name, it->second, [] {});
     each_retired([&](retired& r) {
@@ -244,7 +269,8 @@ void peers::close_way(link& l, const std::string& name, published& p, std::funct
         }
         over();
     };
-    change_key(*l.by, name, p, l.token, closed);
+    if (served_by(*l.by, p)) serving_.expel(closed);
+    else change_key(*l.by, name, p, l.token, closed);
 }
 
 /// Everybody but this link is told of it, and it is over when the old key has ended.
@@ -306,8 +332,10 @@ void peers::gone(segment& s) noexcept
         it = published_.erase(it);
         tell_holders(now.name, now, nullptr);
         for (const link* l : now.waiting) cut_off(*l);
+        serving_.expel({});
     }
     each_retired([&](const retired& r) { return r.what == &s; });
+    if (errands_) errands_->gone(s);
 }
 
 } // namespace wye::detail

@@ -35,19 +35,19 @@ void peers::take(link& l, place at, const wire::put& p)
 errc peers::land(const link& l, const wire::put& p) noexcept
 {
     const segment* s = nullptr;
-    if (const errc e = open_to(l, p.epoch, s); e != errc{}) return e;
+    if (const errc e = open_to(l, p.epoch, true, s); e != errc{}) return e;
     if (s->tier != tier::dram) return errc::not_supported;
     if (p.at > s->length || p.what.size() > s->length - p.at) return errc::out_of_range;
     if (!p.what.empty()) std::memcpy(s->base + p.at, p.what.data(), p.what.size());
     return {};
 }
 
-/// Whether the peer may write there: what lies there, or why not.
-errc peers::open_to(const link& l, std::uint64_t epoch, const segment*& s) const noexcept
+/// Whether the peer may read there, or write: what lies there, or why not.
+errc peers::open_to(const link& l, std::uint64_t epoch, bool writes, const segment*& s) const noexcept
 {
     const auto may = [&](const segment* what, wye::access a) {
         s = what;
-        return a == access::read_write ? errc{} : errc::read_only;
+        return !writes || a == access::read_write ? errc{} : errc::read_only;
     };
     if (const auto it = by_epoch_.find(epoch); it != by_epoch_.end()) {
         const auto& [name, p] = *it->second;
@@ -55,7 +55,7 @@ errc peers::open_to(const link& l, std::uint64_t epoch, const segment*& s) const
         if (!barred && l.ours.contains(name)) return may(p.what, p.access);
     }
     const auto lets_go = [&](const retired& r) {
-        return r.was == epoch && std::find(r.waiting.begin(), r.waiting.end(), &l) != r.waiting.end();
+        return r.was == epoch && !r.late && std::find(r.waiting.begin(), r.waiting.end(), &l) != r.waiting.end();
     };
     const auto r = std::find_if(retired_.begin(), retired_.end(), lets_go);
     return r == retired_.end() ? errc::withdrawn : may(r->what, r->access);

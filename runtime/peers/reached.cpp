@@ -37,12 +37,20 @@ void peer::reset() noexcept
 const std::string& peer::name() const noexcept { return link_->name; }
 bool peer::alive() const noexcept { return link_ && link_->of && link_->alive(); }
 
+object peer::object(std::string_view bucket, std::string_view key) const
+{
+    if (!alive()) throw system_error(errc::peer_lost, link_ ? link_->name : std::string{});
+    return wye::object{detail::segment_handle{link_->of->object(*link_, bucket, key), false}};
+}
+
 slice peer::published(std::string_view name) const
 {
     if (!alive()) throw system_error(errc::peer_lost, link_ ? link_->name : std::string{});
     const auto it = link_->theirs.find(name);
     if (it == link_->theirs.end() || !it->second.now)
         throw system_error(errc::not_found, link_->name + " has not published " + std::string{name});
+    if (detail::is_object(*it->second.now))
+        throw system_error(errc::not_supported, std::string{name} + " is a bucket: name an object of it");
     return {it->second.now.get(), 0, it->second.now->length};
 }
 
@@ -109,15 +117,28 @@ void peers::current(link& l, const wire::current& c)
     settled(l, c.name);
 }
 
+/// What stands for something that the peer serves.
+std::unique_ptr<segment> peers::stand_in(link&, const wire::publication& p)
+{
+    if (!errands_ || p.tier == tier::dram) return nullptr;
+    auto s = std::make_unique<far_segment>(p.tier, p.name);
+    s->length = p.length;
+    s->device = p.device;
+    s->home = errands_;
+    return s;
+}
+
 /// Null when it has no key for us, or one that makes no sense.
 std::unique_ptr<segment> peers::import(link& l, const wire::publication& p)
 {
     const wire::grant* const key = key_of(l, p);
     if (!key) return nullptr;
-    std::unique_ptr<segment> s = l.by->import(l.number, p.tier, p.device, p.length, key->description);
+    std::unique_ptr<segment> s = key->description.empty()
+                                     ? stand_in(l, p)
+                                     : l.by->import(l.number, p.tier, p.device, p.length, key->description);
     if (!s) return nullptr;
     s->access = p.access;
-    s->home = l.by;
+    if (!s->served) s->home = l.by;
     s->peer = l.number;
     s->via = &l;
     s->epoch = p.epoch;
@@ -153,10 +174,12 @@ void peers::change(link& l, reached& r, const wire::publication& p)
                 if (d.name == name && d.edition == edition) d.renewed = true;
         };
         l.drains.push_back({p.name, p.epoch, p.edition, false});
-        if (!l.by->renew(*r.now, key->description, done)) done();
+        if (r.now->served || !l.by->renew(*r.now, key->description, done)) done();
     } else {
         if (r.now) {
-            turn_away(*r.now, key ? standing::stale : standing::withdrawn);
+            const standing why = key ? standing::stale : standing::withdrawn;
+            turn_away(*r.now, why);
+            turn_away_objects(l, &p.name, why);
             r.before.push_back(std::move(r.now));
         }
         if (key) r.now = import(l, p);
@@ -171,7 +194,11 @@ std::size_t peers::see_drains(link& l)
     const auto over = [&](const drain& d) {
         const reached& r = l.theirs.at(d.name);
         const auto left = [](const auto& s) { return s->in_flight == 0; };
-        return d.renewed && std::all_of(r.before.begin(), r.before.end(), left);
+        const auto used = [&](const far_segment& s) {
+            return s.name() == d.name && s.standing != standing::good && s.in_flight != 0;
+        };
+        return d.renewed && std::all_of(r.before.begin(), r.before.end(), left) &&
+               std::none_of(l.objects.begin(), l.objects.end(), used);
     };
     std::size_t n = 0;
     for (auto d = l.drains.begin(); d != l.drains.end();) {
@@ -188,9 +215,38 @@ std::size_t peers::see_drains(link& l)
     return n;
 }
 
+/// Objects below that bucket, or below any.
+void peers::turn_away_objects(link& l, const std::string* name, standing why) noexcept
+{
+    for (far_segment& s : l.objects)
+        if (s.standing == standing::good && (!name || s.name() == *name)) s.standing = why;
+}
+
+/// A name for an object below a bucket of the peer's.
+std::unique_ptr<segment> peers::object(link& l, std::string_view bucket, std::string_view key)
+{
+    const auto it = l.theirs.find(bucket);
+    const segment* const root = it == l.theirs.end() ? nullptr : it->second.now.get();
+    if (!root) throw system_error(errc::not_found, l.name + " has not published " + std::string{bucket});
+    if (!is_object(*root)) throw system_error(errc::not_supported, std::string{bucket} + " of " + l.name + " is no bucket");
+    if (key.empty() || key.size() > wire::most_key) throw system_error(errc::bad_name, std::string{key.substr(0, 80)});
+    auto s = std::make_unique<far_segment>(tier::object, std::string{bucket}, std::string{key});
+    s->length = segment::unbounded;
+    s->access = root->access;
+    s->home = root->home;
+    s->peer = root->peer;
+    s->via = &l;
+    s->epoch = root->epoch;
+    engine_.adopt(*s);
+    l.objects.push_back(*s);
+    return s;
+}
+
 /// Nothing of that peer's is reached any more.
 void peers::strand(link& l) noexcept
 {
+    turn_away_objects(l, nullptr, standing::lost);
+    serving_.strand(l);
     for (auto& [name, r] : l.theirs)
         if (r.now) turn_away(*r.now, standing::lost);
     for (drain& d : l.drains) d.renewed = true;

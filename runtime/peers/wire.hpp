@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include <wye/driver.hpp>
 #include <wye/options.hpp>
 #include <wye/segment.hpp>
 
@@ -50,7 +51,7 @@ struct way {
 /// A key to published memory.
 struct grant {
     std::string fabric;
-    bytes description;
+    bytes description; ///< empty: there is no key, its agent serves it (errand)
     friend bool operator==(const grant&, const grant&) = default;
 };
 
@@ -162,8 +163,52 @@ struct rejection {
     std::uint8_t why = 0;     ///< an `errc`, maybe one of a newer version
     friend bool operator==(const rejection&, const rejection&) = default;
 };
+/// "You may reach memory of mine, to serve me": it has this number from now on.
+struct lend {
+    std::uint32_t number = 0;
+    wye::access access{};
+    std::uint64_t length = 0;
+    bytes description; ///< of the grant, by the fabric that this comes by
+    friend bool operator==(const lend&, const lend&) = default;
+};
+/// No longer. Nothing that was asked for with it is under way.
+struct unlend {
+    std::uint32_t number = 0;
+    friend bool operator==(const unlend&, const unlend&) = default;
+};
+/// What the owner of something published is asked to do with a part of it. Answered by one `reply`. It borrows, as a put.
+struct errand {
+    std::uint64_t number = 0;
+    std::uint64_t epoch = 0;    ///< of what is published
+    std::string_view key;       ///< of the object below it; empty where it has none
+    std::uint64_t at = 0, length = 0;
+    std::uint32_t memory = 0;   ///< lent, for a `move`: where its bytes come from or go
+    std::uint64_t memory_at = 0;
+    wye::step step{};
+    bool writes = false;        ///< to what is published
+    bool sole = false;          ///< as `chunk::sole`
+    wye::priority priority{};
+    std::uint64_t session = 0;  ///< of an object, given by the owner; 0 for none
+    std::uint64_t total = 0;    ///< bytes of the object
+    bool verify = false;        ///< reading: the checksum of the extent that this is part of is wanted
+    std::uint64_t extent_at = 0, extent_length = 0;
+    bool has_checksum = false;  ///< writing: what arrives must have this one, and it is kept
+    std::uint32_t checksum = 0; ///< CRC32C
+    friend bool operator==(const errand&, const errand&) noexcept;
+};
+/// It is over: nothing of it touches anything any more.
+struct reply {
+    std::uint64_t number = 0;
+    std::uint8_t category = 0;  ///< of the error: see errand.hpp
+    std::int32_t error = 0;     ///< 0 for none
+    std::uint64_t bytes = 0;    ///< that arrived, from the beginning on
+    std::uint64_t session = 0, total = 0; ///< to an `open`
+    bool has_checksum = false;  ///< reading: what was kept
+    std::uint32_t checksum = 0;
+    friend bool operator==(const reply&, const reply&) = default;
+};
 using record = std::variant<hello, challenge, answer, welcome, refusal, interest, update, drained, notify, goodbye,
-                            current, put, rejection>;
+                            current, put, rejection, lend, unlend, errand, reply>;
 
 /// One message of a fabric.
 struct frame_header {

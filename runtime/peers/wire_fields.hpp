@@ -151,4 +151,55 @@ void fields(V& v, some<rejection> auto& r)
     v.number(r.why);
 }
 
+template <class V>
+void fields(V& v, some<lend> auto& l)
+{
+    v.number(l.number);
+    v.choice(l.access, wye::access::read_write);
+    v.number(l.length);
+    v.block(l.description, most_description);
+}
+
+template <class V>
+void fields(V& v, some<unlend> auto& u)
+{
+    v.number(u.number);
+}
+
+template <class V>
+void fields(V& v, some<errand> auto& e)
+{
+    v.number(e.number);
+    v.number(e.epoch);
+    v.block(e.key, most_key);
+    v.number(e.at);
+    v.number(e.length);
+    v.number(e.memory);
+    v.number(e.memory_at);
+    v.choice(e.step, wye::step::abandon);
+    v.flag(e.writes);
+    v.flag(e.sole);
+    v.choice(e.priority, wye::priority::background);
+    v.number(e.session);
+    v.number(e.total);
+    v.flag(e.verify);
+    v.number(e.extent_at);
+    v.number(e.extent_length);
+    v.flag(e.has_checksum);
+    v.number(e.checksum);
+}
+
+template <class V>
+void fields(V& v, some<reply> auto& r)
+{
+    v.number(r.number);
+    v.number(r.category);
+    v.number(r.error);
+    v.number(r.bytes);
+    v.number(r.session);
+    v.number(r.total);
+    v.flag(r.has_checksum);
+    v.number(r.checksum);
+}
+
 } // namespace wye::detail::wire

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <tuple>
+
 #include "wire_bytes.hpp"
 #include "wire_fields.hpp"
 
@@ -40,6 +42,14 @@ template <>
 constexpr std::uint8_t kind_of<put> = 12;
 template <>
 constexpr std::uint8_t kind_of<rejection> = 13;
+template <>
+constexpr std::uint8_t kind_of<lend> = 14;
+template <>
+constexpr std::uint8_t kind_of<unlend> = 15;
+template <>
+constexpr std::uint8_t kind_of<errand> = 16;
+template <>
+constexpr std::uint8_t kind_of<reply> = 17;
 
 // The longest of each kind that can be long fits into a frame of its own.
 constexpr std::size_t beside_record = frame_header_bytes + record_header_bytes;
@@ -77,6 +87,10 @@ reading reading_of(std::uint8_t kind) noexcept
     case kind_of<current>: return read<current>;
     case kind_of<put>: return read<put>;
     case kind_of<rejection>: return read<rejection>;
+    case kind_of<lend>: return read<lend>;
+    case kind_of<unlend>: return read<unlend>;
+    case kind_of<errand>: return read<errand>;
+    case kind_of<reply>: return read<reply>;
     default: return nullptr;
     }
 }
@@ -87,6 +101,15 @@ bool operator==(const put& a, const put& b) noexcept
 {
     return a.epoch == b.epoch && a.at == b.at && std::ranges::equal(a.what, b.what) && a.key == b.key &&
            std::ranges::equal(a.payload, b.payload);
+}
+
+bool operator==(const errand& a, const errand& b) noexcept
+{
+    const auto all = [](const errand& e) {
+        return std::tie(e.number, e.epoch, e.key, e.at, e.length, e.memory, e.memory_at, e.step, e.writes, e.sole, e.priority,
+                        e.session, e.total, e.verify, e.extent_at, e.extent_length, e.has_checksum, e.checksum);
+    };
+    return all(a) == all(b);
 }
 
 void begin_frame(bytes& out, const frame_header& h)

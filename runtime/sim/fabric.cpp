@@ -39,6 +39,7 @@ void rails_driver::grant(segment& s, access a, std::function<void(error_code, ke
 {
     universe& u = machine_.in;
     ++pending_;
+    if (s.tier == tier::vram && !nic_.model.hmem) return answer([done = std::move(done)] { done(errc::not_supported, {}); });
     if (strikes(fault_kind::registration))
         return answer([done = std::move(done)] { done(make_error_code(boost::system::errc::not_enough_memory), {}); });
     const std::uint64_t id = ++u.doors_made;

@@ -2,6 +2,7 @@
 // Rails to other hosts: one-sided writes and reads, each over one rail, out of order with all others.
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "rails_driver.hpp"
@@ -27,14 +28,20 @@ rails_driver::~rails_driver()
     std::erase_if(machine_.in.doors, [this](const auto& d) { return d.second.endpoint == id_; });
 }
 
-/// Those near the GPU at either end, and that both hosts have.
+/// Those that both hosts have.
 std::uint64_t rails_driver::rails_between(const slice& from, const slice& to) const noexcept
 {
-    const bool out = remote_of(to) != nullptr;
-    const nic& theirs = remote_of(out ? to : from)->there.nic;
+    const nic& theirs = remote_of(remote_of(to) ? to : from)->there.nic;
     const std::size_t common = std::min(nic_.rails.size(), theirs.rails.size());
-    const std::uint64_t all = common == 0 ? 0 : ~std::uint64_t{0} >> (64 - common);
-    const slice& here = out ? from : to;
+    return common == 0 ? 0 : ~std::uint64_t{0} >> (64 - common);
+}
+
+/// Those near the GPU at this end.
+std::uint64_t rails_driver::near_rails(const slice& from, const slice& to) const noexcept
+{
+    const std::uint64_t all = rails_between(from, to);
+    const auto common = static_cast<std::size_t>(std::popcount(all));
+    const slice& here = remote_of(to) ? from : to;
     const std::size_t gpus = machine_.gpu.free_at.size() / std::max(1u, machine_.gpu.model.channels);
     const std::size_t each = gpus ? common / gpus : 0;
     if (!nic_.model.near || here.tier() != tier::vram || each == 0) return all;

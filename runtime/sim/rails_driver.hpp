@@ -47,9 +47,11 @@ public:
     }
     std::uint32_t rails() const noexcept override { return static_cast<std::uint32_t>(nic_.rails.size()); }
     std::uint64_t rails_between(const slice& from, const slice& to) const noexcept override;
+    std::uint64_t near_rails(const slice& from, const slice& to) const noexcept override;
     bool carries(const slice& from, const slice& to) const noexcept override
     {
-        const auto mine = [&](const slice& s) { return s.tier() <= tier::vram && (!s.of->home || s.of->home == this); };
+        const tier last = nic_.model.hmem ? tier::vram : tier::dram;
+        const auto mine = [&](const slice& s) { return s.of->home ? s.of->home == this : s.tier() <= last; };
         return mine(from) && mine(to) && !remote_of(from) != !remote_of(to);
     }
     bool submit(chunk&) noexcept override;

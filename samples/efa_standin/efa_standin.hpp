@@ -26,6 +26,11 @@ std::size_t efa_standin_arrive(const char* endpoint);
 std::size_t efa_standin_give_up(const char* from, const char* to);
 /// How often the calling thread has registered memory.
 std::size_t efa_standin_registered_here();
+/// From now on NICs reach GPUs' memory (FI_HMEM) and take pieces of so many bytes at most; 0: they do not. Memory is said
+/// to be a GPU's when it is registered, and is the processor's all the same.
+void efa_standin_reach_gpu_memory(std::size_t most);
+/// Bytes that were posted there to be written or read.
+std::size_t efa_standin_carried(const char* endpoint);
 /// How many are on the wire.
 std::size_t efa_standin_held(const char* endpoint);
 /// By libfabric 1.17 every error is FI_EIO; by 2.x a key that is no good is FI_EINVAL, and nobody there FI_ENOTCONN.

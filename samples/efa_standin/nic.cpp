@@ -30,6 +30,7 @@ std::map<std::uint64_t, endpoint*> all;
 std::vector<flight> wire;
 std::uint64_t last_id = 0;
 bool errors_of_1_17 = false;
+std::size_t gpu_memory_most = 0; ///< bytes of it in one piece that are taken
 thread_local std::size_t registered = 0;
 const bool moves = [] {
     const char* const value = std::getenv("EFA_STANDIN_MOVE");
@@ -108,6 +109,18 @@ void tell(flight& f, int with)
 
 std::string print(std::uint64_t id) { return "efa_standin://" + std::to_string(id); }
 
+bool has_gpu_memory()
+{
+    const std::lock_guard hold{lock};
+    return gpu_memory_most != 0;
+}
+
+bool takes(const fi_mr_attr& a, bool gpu_memory)
+{
+    const std::lock_guard hold{lock};
+    return gpu_memory && a.iface == FI_HMEM_CUDA && a.mr_iov[0].iov_len <= gpu_memory_most;
+}
+
 /// The lowest that is free: no key is used up, and the one that has just ended is the next.
 memory& enroll(domain& d, const fi_mr_attr& a)
 {
@@ -158,6 +171,7 @@ ssize_t post(endpoint& e, const operation& o)
         complete(e, o, 0);
         return 0;
     }
+    if (!bytes_move) e.carried += o.length;
     const std::uint64_t to = o.to < e.reaches->known.size() ? e.reaches->known[o.to] : 0;
     if (to == 0) return -FI_EINVAL;
     if (!e.held || bytes_move) {
@@ -260,6 +274,19 @@ std::size_t efa_standin_give_up(const char* from, const char* to)
 }
 
 std::size_t efa_standin_registered_here() { return registered; }
+
+void efa_standin_reach_gpu_memory(std::size_t most)
+{
+    const std::lock_guard hold{lock};
+    gpu_memory_most = most;
+}
+
+std::size_t efa_standin_carried(const char* name)
+{
+    const std::lock_guard hold{lock};
+    const endpoint* const e = find(named(name));
+    return e ? e->carried : 0;
+}
 
 std::size_t efa_standin_held(const char* name)
 {

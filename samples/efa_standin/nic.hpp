@@ -33,6 +33,7 @@ struct memory : fid_mr {
 
 struct domain : fid_domain {
     fid_fabric* of = nullptr;
+    bool gpu_memory = false;
     std::vector<memory*> keys; ///< by key; null: free
 };
 
@@ -66,6 +67,7 @@ struct endpoint : fid_ep {
     std::uint64_t id = 0;
     bool enabled = false, held = false;
     std::size_t on_the_wire = 0;
+    std::size_t carried = 0; ///< bytes that were posted to be written or read
     std::deque<buffer> receives;
     std::deque<std::vector<std::byte>> early; ///< messages that came before there was a buffer
 };
@@ -81,6 +83,9 @@ struct operation {
     std::uint64_t at, key; ///< over there
 };
 
+/// Whether its NICs reach GPUs' memory, and that memory of one.
+bool has_gpu_memory();
+bool takes(const fi_mr_attr&, bool gpu_memory);
 memory& enroll(domain&, const fi_mr_attr&);
 void forget(memory&) noexcept;
 

@@ -61,7 +61,9 @@ fi_ops memory_calls = [] {
 
 int enroll(fid* f, const fi_mr_attr* a, std::uint64_t, fid_mr** out)
 {
-    memory& m = enroll(ours<domain, fid_domain>(f), *a);
+    domain& d = ours<domain, fid_domain>(f);
+    if (a->iface != FI_HMEM_SYSTEM && !takes(*a, d.gpu_memory)) return -FI_EINVAL;
+    memory& m = enroll(d, *a);
     fill(m, FI_CLASS_MR, nullptr, memory_calls);
     *out = &m;
     return 0;
@@ -276,9 +278,10 @@ fi_ops domain_fid_calls = [] {
     return o;
 }();
 
-int open_domain(fid_fabric* f, fi_info*, fid_domain** out, void* context)
+int open_domain(fid_fabric* f, fi_info* i, fid_domain** out, void* context)
 {
     auto* const d = new domain{};
+    d->gpu_memory = i->caps & FI_HMEM;
     fill(*d, FI_CLASS_DOMAIN, context, domain_fid_calls);
     d->ops = &domain_calls;
     d->mr = &mr_calls;
@@ -314,11 +317,11 @@ constexpr std::uint64_t able =
     FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
 constexpr int keys_and_addresses = FI_MR_LOCAL | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_VIRT_ADDR;
 
-fi_info* describe(unsigned nic)
+fi_info* describe(unsigned nic, bool gpu_memory)
 {
     fi_info* const i = ::fi_allocinfo();
     if (!i) return nullptr;
-    i->caps = able;
+    i->caps = gpu_memory ? able | FI_HMEM : able;
     i->addr_format = FI_ADDR_EFA;
     i->tx_attr->caps = i->rx_attr->caps = i->caps;
     i->tx_attr->size = i->rx_attr->size = posts;
@@ -330,7 +333,7 @@ fi_info* describe(unsigned nic)
     i->domain_attr->threading = FI_THREAD_SAFE;
     i->domain_attr->control_progress = i->domain_attr->data_progress = FI_PROGRESS_MANUAL;
     i->domain_attr->resource_mgmt = FI_RM_ENABLED;
-    i->domain_attr->mr_mode = keys_and_addresses;
+    i->domain_attr->mr_mode = gpu_memory ? keys_and_addresses | FI_MR_HMEM : keys_and_addresses;
     i->domain_attr->mr_key_size = 4;
     i->domain_attr->mr_iov_limit = 1;
     i->fabric_attr->name = ::strdup("efa");
@@ -339,14 +342,16 @@ fi_info* describe(unsigned nic)
 
 int get_info(std::uint32_t, const char* node, const char*, std::uint64_t, const fi_info* hints, fi_info** out)
 {
-    if (node || !hints || (hints->caps & ~able) || hints->ep_attr->type != FI_EP_RDM ||
+    const bool gpu_memory = hints && hints->caps & FI_HMEM;
+    if (gpu_memory && (!has_gpu_memory() || !(hints->domain_attr->mr_mode & FI_MR_HMEM))) return -FI_ENODATA;
+    if (node || !hints || (hints->caps & ~(able | FI_HMEM)) || hints->ep_attr->type != FI_EP_RDM ||
         (hints->domain_attr->mr_mode & keys_and_addresses) != keys_and_addresses || hints->tx_attr->msg_order)
         return -FI_ENODATA;
     const char* const wanted = std::getenv("EFA_STANDIN_NICS");
     const unsigned nics = wanted ? static_cast<unsigned>(std::atoi(wanted)) : 4;
     fi_info** last = out;
     for (unsigned n = 0; n < nics; ++n) {
-        if (!(*last = describe(n))) return -FI_ENOMEM;
+        if (!(*last = describe(n, gpu_memory))) return -FI_ENOMEM;
         last = &(*last)->next;
     }
     return nics == 0 ? -FI_ENODATA : 0;

@@ -10,9 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include <event.hpp>
 #include <wye/wye.hpp>
 
-#include "event.hpp"
 #include "hierarchy.hpp"
 #include "trace.hpp"
 
@@ -104,7 +104,7 @@ private:
     std::unordered_map<block_id, block> blocks_;
     std::uint32_t fetching_ = 0, writing_ = 0; ///< copies under way
     std::uint32_t ahead_ = 0;                  ///< blocks fetched ahead that nobody has asked for yet
-    event landed_;
+    samples::event landed_;
     movement measured_;
 };
 

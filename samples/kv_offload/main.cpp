@@ -7,7 +7,6 @@
 #include <csignal>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -18,7 +17,7 @@
 
 #include <wye/wye.hpp>
 
-#include <options.hpp>
+#include <checked.hpp>
 
 #include "generator.hpp"
 #include "hierarchy.hpp"
@@ -48,24 +47,6 @@ std::optional<kv::trace_survey> look_through(const kv::settings& s)
 {
     if (!s.trace.empty() && !std::filesystem::is_regular_file(s.trace)) return std::nullopt;
     return kv::survey(*open_source(s));
-}
-
-/// Leaves the old report alone if the new one cannot be written.
-template <class Writer>
-void write_report(const std::string& path, const kv::summary& s, Writer write)
-{
-    if (path.empty()) return;
-    const bool replace = !std::filesystem::exists(path) || std::filesystem::is_regular_file(path);
-    const std::string target = replace ? path + ".part" : path;
-    std::ofstream out{target};
-    write(out, s);
-    out.close();
-    if (!out) {
-        const std::string why = std::generic_category().message(errno);
-        if (replace) std::filesystem::remove(target);
-        throw std::runtime_error{"report " + path + ": " + why};
-    }
-    if (replace) std::filesystem::rename(target, path);
 }
 
 class program {
@@ -113,8 +94,8 @@ private:
     exit_code report() const
     {
         kv::print_table(std::cout, summary_);
-        write_report(settings_.json, summary_, kv::write_json);
-        write_report(settings_.html, summary_, kv::write_html);
+        samples::write_report(settings_.json, summary_, kv::write_json);
+        samples::write_report(settings_.html, summary_, kv::write_html);
         const std::string wrong = complaint();
         if (!wrong.empty()) std::cerr << "kv_offload: " << wrong << '\n';
         if (summary_.result.interrupted) return interrupted;

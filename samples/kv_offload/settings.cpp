@@ -3,26 +3,22 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <charconv>
-#include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <sstream>
-#include <system_error>
 #include <utility>
 
 #include <unistd.h>
 
 #include <wye/cuda.hpp>
 
-#include <options.hpp>
+#include <checked.hpp>
 
 namespace kv {
 
 namespace {
 
 using samples::bad_usage;
+using samples::number;
+using samples::one_of;
 
 constexpr std::string_view usage =
     "kv_offload: replays LLM requests against a tiered KV cache, VRAM -> DRAM -> FILE -> OBJ, moving real "
@@ -76,35 +72,6 @@ words read_words(int argc, char** argv)
     return w;
 }
 
-template <class Number>
-Number number(std::string_view option, const std::string& text, Number least, Number most)
-{
-    Number value{};
-    const char* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc{} || stop != end || !(value >= least && value <= most)) {
-        std::ostringstream line;
-        line << "--" << option << " needs a " << (std::is_integral_v<Number> ? "whole number" : "number")
-             << " from " << least << " to " << most << ", not '" << text << "'";
-        throw bad_usage{line.str()};
-    }
-    return value;
-}
-
-template <class T, std::size_t N>
-T one_of(std::string_view option, std::string_view word,
-         const std::array<std::pair<std::string_view, T>, N>& known)
-{
-    std::string choices;
-    for (const auto& [name, value] : known) {
-        if (name == word) return value;
-        choices += choices.empty() ? "" : ", ";
-        choices += name;
-    }
-    throw bad_usage{"--" + std::string{option} + " is one of " + choices + ", not '" + std::string{word} +
-                    "'"};
-}
-
 vram_kind read_vram(const std::string& word)
 {
     const vram_kind kind = one_of("vram", word, vram_kinds);
@@ -120,24 +87,6 @@ void check_layers(const settings& s)
     if (s.vram != vram_kind::gpu || s.block_bytes() % (std::size_t{16} * s.layers) == 0) return;
     throw bad_usage{"--layers " + std::to_string(s.layers) + " does not divide blocks of " + std::to_string(s.block_bytes()) +
                     " bytes into pages of whole words"};
-}
-
-/// Finds out before the work rather than after it that a report cannot be written.
-void check_output(std::string_view option, const std::string& path)
-{
-    if (path.empty()) return;
-    std::error_code ignored;
-    const auto refuse = [&] {
-        throw bad_usage{"--" + std::string{option} + " " + path + ": " +
-                        std::generic_category().message(errno)};
-    };
-    if (std::filesystem::exists(path, ignored)) {
-        if (errno = EISDIR; std::filesystem::is_directory(path, ignored)) refuse();
-        if (::access(path.c_str(), W_OK) != 0) refuse();
-    } else {
-        if (!std::ofstream{path}) refuse();
-        std::filesystem::remove(path, ignored);
-    }
 }
 
 /// Memory that cannot be there is said here, rather than by the kernel in the middle of a replay.
@@ -194,8 +143,8 @@ settings read_settings(int argc, char** argv)
     s.prefill_tokens_per_s = number("prefill-tokens-per-s", w.prefill, 1e-3, 1e12);
     s.json = w.json;
     s.html = w.html;
-    check_output("json", s.json);
-    check_output("html", s.html);
+    samples::check_output("json", s.json);
+    samples::check_output("html", s.html);
     check_memory(s);
     check_layers(s);
     return s;

@@ -2,11 +2,6 @@
 #include "summary.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <iomanip>
-#include <sstream>
-#include <string_view>
 
 #include <sys/resource.h>
 
@@ -71,17 +66,6 @@ void fill_rates(summary& s)
 
 } // namespace
 
-quantiles quantiles_of(std::vector<float> values)
-{
-    if (values.empty()) return {};
-    std::sort(values.begin(), values.end());
-    const auto at = [&](double q) {
-        const auto nearest = static_cast<std::size_t>(std::ceil(q * double(values.size())));
-        return double(values[std::max<std::size_t>(nearest, 1) - 1]);
-    };
-    return {values.size(), at(0.50), at(0.95), at(0.99)};
-}
-
 summary summarise(const settings& s, const std::optional<trace_survey>& survey, const hierarchy& tiers,
                   const replay_result& result, const wye::metrics& metrics)
 {
@@ -102,29 +86,6 @@ summary summarise(const settings& s, const std::optional<trace_survey>& survey, 
     out.spare_blocks = tiers.spare();
     out.peak_rss_bytes = peak_rss();
     return out;
-}
-
-std::string grouped(std::uint64_t n)
-{
-    std::string digits = std::to_string(n);
-    for (auto at = std::ssize(digits) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
-    return digits;
-}
-
-std::string fixed(double value, int digits)
-{
-    std::ostringstream out;
-    out << std::fixed << std::setprecision(digits) << value;
-    return out.str();
-}
-
-std::string in_bytes(double bytes)
-{
-    constexpr std::array<std::string_view, 5> units{"B", "KiB", "MiB", "GiB", "TiB"};
-    std::size_t unit = 0;
-    for (; bytes >= 1024 && unit + 1 < units.size(); ++unit) bytes /= 1024;
-    const bool whole = bytes == std::floor(bytes);
-    return fixed(bytes, whole ? 0 : bytes < 100 ? 2 : 1) + " " + std::string{units[unit]};
 }
 
 std::string describe(const trace_survey& t)

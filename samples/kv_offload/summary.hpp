@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <figures.hpp>
 #include <wye/metrics.hpp>
 
 #include "replay.hpp"
@@ -15,12 +16,11 @@
 
 namespace kv {
 
-struct quantiles {
-    std::size_t samples = 0;
-    double p50 = 0, p95 = 0, p99 = 0;
-};
-/// By the nearest rank; zeros without samples.
-quantiles quantiles_of(std::vector<float>);
+using samples::fixed;
+using samples::grouped;
+using samples::in_bytes;
+using samples::quantiles;
+using samples::quantiles_of;
 
 /// What to report, in every form.
 struct summary {
@@ -61,12 +61,6 @@ void write_json(std::ostream&, const summary&);
 /// One page that needs nothing else.
 void write_html(std::ostream&, const summary&);
 
-/// "1,234,567".
-std::string grouped(std::uint64_t);
-/// "62.5 MiB".
-std::string in_bytes(double);
-/// With so many digits behind the point.
-std::string fixed(double, int digits);
 /// The arrivals of the trace, in words.
 std::string describe(const trace_survey&);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes to another agent over libfabric, both on loopback and in one thread, against the same loop in plain code.
+// Writes to another agent over libfabric, both on loopback and in one thread, against the same loop in plain code. Those to
+// another process of this machine are in same_host.cpp.
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
@@ -52,10 +53,11 @@ std::string name_of(const writes& w)
     return std::string{"fabric/"} + names[static_cast<std::size_t>(w.kind)] + size + "/w" + std::to_string(w.window);
 }
 
-wye::libfabric_options one_rail()
+wye::libfabric_options one_rail(bool polled)
 {
     wye::libfabric_options o;
     o.provider = "tcp;ofi_rxm";
+    o.waits = polled ? wye::queue_waits::polled : wye::queue_waits::automatic;
     return o;
 }
 
@@ -68,10 +70,10 @@ wye::agent_options knowing(std::string secret)
 
 class bench {
 public:
-    bench() : raw_{area_bytes, "tcp;ofi_rxm", "127.0.0.1"}, sent_(area_bytes), landed_(area_bytes)
+    explicit bench(bool polled) : raw_{area_bytes, "tcp;ofi_rxm", "127.0.0.1"}, sent_(area_bytes), landed_(area_bytes)
     {
-        here_.add(wye::make_libfabric(one_rail()));
-        there_.add(wye::make_libfabric(one_rail()));
+        here_.add(wye::make_libfabric(one_rail(polled)));
+        there_.add(wye::make_libfabric(one_rail(polled)));
         spawn(open());
         rt_.run();
     }
@@ -280,11 +282,12 @@ result measure(bench& b, const settings& s, const writes& w)
 
 void run_fabric(const settings& s, report& r)
 {
+    run_same_host(s, r); // first: it forks
     offer_provider();
     measure_prepared(s, r);
     measure_runtime_of_prepared(s, r);
     if (std::ranges::none_of(cases, [&](const writes& w) { return r.wants(name_of(w)); })) return;
-    bench b;
+    bench b{s.polled};
     for (const writes& w : cases)
         if (r.wants(name_of(w))) r.add(measure(b, s, w));
 }

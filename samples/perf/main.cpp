@@ -18,14 +18,19 @@ namespace {
 
 constexpr std::array suites{
 #ifdef WYE_HAS_FABRIC
-    perf::suite{"fabric", "writes to another agent over libfabric", &perf::run_fabric},
+    perf::suite{"fabric", "writes to another agent, on this machine and over libfabric", &perf::run_fabric},
     perf::suite{"rails", "the same over four unequal rails between two network namespaces (root)", &perf::run_rails},
+#else
+    perf::suite{"fabric", "writes to another agent of this machine", &perf::run_same_host},
 #endif
 #ifdef WYE_HAS_CUDA
     perf::suite{"cuda", "copies and scattered pages between DRAM and a GPU", &perf::run_cuda},
 #endif
     perf::suite{"runtime", "what a copy, a batch and the loop cost, in time and memory", &perf::run_runtime},
     perf::suite{"file", "reads and writes of files, direct and cached", &perf::run_file},
+#ifdef WYE_HAS_S3
+    perf::suite{"object", "ranged reads and puts over HTTP and TLS, from nginx on loopback", &perf::run_object},
+#endif
     perf::suite{"pipeline", "routes of two hops against the slower hop alone", &perf::run_pipeline},
     perf::suite{"sim", "how well many rails are used, in a simulated world of two large hosts",
                 &perf::run_sim},
@@ -60,6 +65,7 @@ void measure(int argc, char** argv)
     samples::options options{usage()};
     options.add("against", against, "raw: measure plain code on the vendor's interface beside ours")
         .add("check-raw", s.check_raw, "file: measure the plain code beside fio, too")
+        .add("polled", s.polled, "fabric: queues are polled, as the plain loop's are, and have no descriptor to sleep on")
         .add("seconds", s.seconds, "time for each case (2)")
         .add("filter", s.filter, "only cases whose name contains this")
         .add("json", json, "write the results to this file")

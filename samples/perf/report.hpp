@@ -16,6 +16,7 @@ struct settings {
     std::string command;
     bool against_raw = false;          ///< measure the plain code beside ours
     bool check_raw = false;            ///< and the field's own tool beside the plain code
+    bool polled = false;               ///< fabric: queues that nobody can sleep on, as the plain loop has
     double seconds = 2;                ///< for each case, about
     std::string filter;                ///< only cases whose name contains it
     std::string directory = "/var/tmp";
@@ -60,10 +61,12 @@ struct suite {
     void (*run)(const settings&, report&);
 };
 
+void run_same_host(const settings&, report&); ///< a part of `run_fabric`
 void run_runtime(const settings&, report&);
 void run_file(const settings&, report&);
 void run_fabric(const settings&, report&); ///< only where there is libfabric
 void run_rails(const settings&, report&);  ///< likewise; moves this process to a network of its own
+void run_object(const settings&, report&); ///< only where there is S3; needs nginx
 void run_cuda(const settings&, report&);   ///< likewise, of CUDA's headers; needs a GPU
 void run_pipeline(const settings&, report&);
 void run_sim(const settings&, report&);

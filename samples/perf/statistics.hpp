@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -50,9 +51,9 @@ paired alternate(double seconds, std::size_t least, Ours&& ours, Raw&& raw)
 
 /// What `measure` returns when called for about `seconds`, and at least `least` times.
 template <class Measure>
-std::vector<double> repeat(double seconds, std::size_t least, Measure&& measure)
+auto repeat(double seconds, std::size_t least, Measure&& measure)
 {
-    std::vector<double> values;
+    std::vector<std::decay_t<decltype(measure())>> values;
     const auto begin = clock::now();
     while (values.size() < least || seconds_since(begin) < seconds) values.push_back(measure());
     return values;

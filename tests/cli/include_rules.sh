@@ -21,9 +21,9 @@ include='^[[:space:]]*#[[:space:]]*include[[:space:]]*'
 forbid "${include}[<\"](\.\./|/)" include runtime storage transports samples
 forbid "${include}[<\"](runtime|storage|transports|samples)/" include runtime storage transports samples
 forbid "${include}[<\"](liburing|linux/io_uring|rdma/|cuda|cufile|aws/)" include runtime \
-    samples/*.cpp samples/kv_offload samples/common
+    samples/*.cpp samples/kv_offload samples/doctor samples/prefill_decode samples/common
 forbid "${include}[<\"]openssl/" include runtime/*.[ch]pp runtime/sim runtime/peers/*.hpp runtime/exchange \
-    samples/*.cpp samples/kv_offload samples/common
+    samples/*.cpp samples/kv_offload samples/doctor samples/prefill_decode samples/common
 forbid "${include}<boost/asio\.hpp>" include runtime storage transports samples tests
 forbid "${include}<wye/(agent|copy|flight|join|pool|prepared|runtime|bucket|wye)\.hpp>" storage transports
 

@@ -188,3 +188,101 @@ BOOST_AUTO_TEST_CASE(memory_goes_and_comes_back)
     world it{1_MiB, 2, 2};
     finish(it.rt, unpublishes(it.w));
 }
+
+namespace {
+
+/// Two GPUs, the first near the first two of four rails.
+topology two_gpus()
+{
+    topology t;
+    for (int i = 0; i < 4; ++i)
+        t.rails.push_back({"standin_" + std::to_string(i), "0000:0" + std::to_string(i) + ":00.0", i / 2, 100});
+    t.gpus = {{"0000:10:00.0", 0, {"standin_0", "standin_1"}}, {"0000:20:00.0", 1, {"standin_2", "standin_3"}}};
+    return t;
+}
+
+/// An agent whose memory is a GPU's, in a world where NICs reach that, or in pieces of some size only.
+struct gpu_world {
+    explicit gpu_world(std::size_t reach)
+    {
+        efa_standin_reach_gpu_memory(reach);
+        libfabric_options o = efa(4);
+        o.near = two_gpus();
+        for (agent* a : {&here, &there}) a->add(drivers::vram_standin());
+        ours = &here.add(make_libfabric(o));
+        theirs = &there.add(make_libfabric(o));
+        finish(rt, open());
+    }
+    ~gpu_world() { efa_standin_reach_gpu_memory(0); }
+    task<> open()
+    {
+        from = co_await here.register_memory(vram(sent.data(), sent.size(), 0));
+        dram_from = co_await here.register_memory(dram(plain));
+        pool = co_await there.register_memory(vram(landed.data(), landed.size(), 1));
+    }
+    task<> meet()
+    {
+        co_await there.publish("kv", pool);
+        to = co_await here.connect(there.metadata());
+        kv = to.published("kv");
+    }
+    std::size_t carried(const fabric& f, std::size_t rail) const
+    {
+        return efa_standin_carried(facts_of(f).rails[rail].address.c_str());
+    }
+
+    static constexpr std::size_t bytes = 8_MiB;
+    lab::bytes sent = lab::pattern(bytes, 1), plain = lab::pattern(bytes, 2), landed = lab::bytes(bytes);
+    runtime rt;
+    agent here{rt, "here", wye::testing::knowing("secret")}, there{rt, "there", wye::testing::knowing("secret")};
+    fabric *ours = nullptr, *theirs = nullptr;
+    region from, dram_from, pool;
+    peer to;
+    slice kv;
+};
+
+task<> gpu_to_gpu(gpu_world& w)
+{
+    co_await w.meet();
+    BOOST_TEST((w.kv.tier() == tier::vram));
+    BOOST_TEST(w.here.explain(w.from, w.kv).hops.size() == 1u);
+    co_await copy(w.from, w.kv);
+    BOOST_TEST((w.landed == w.sent));
+    for (std::size_t r = 0; r < 4; ++r) BOOST_TEST((w.carried(*w.ours, r) != 0) == (r < 2), "rail " << r);
+    co_await copy(w.dram_from, w.kv);
+    BOOST_TEST((w.landed == w.plain));
+    co_await copy(w.kv.sub(1, 100), w.from.at(3, 100));
+    BOOST_TEST(std::equal(w.sent.begin() + 3, w.sent.begin() + 103, w.plain.begin() + 1));
+}
+
+/// What NICs do not reach goes through memory that they do.
+task<> gpu_out_of_reach(gpu_world& w)
+{
+    lab::bytes memory(w.bytes);
+    region plain = co_await w.there.register_memory(dram(memory));
+    co_await w.there.publish("plain", plain);
+    w.to = co_await w.here.connect(w.there.metadata());
+    const slice kv = w.to.published("plain");
+    BOOST_TEST(w.here.explain(w.from, kv).hops.size() == 2u);
+    co_await copy(w.from, kv);
+    BOOST_TEST((memory == w.sent));
+    co_await w.there.unpublish("plain");
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(gpu_memory_goes_in_one_hop_over_the_rails_near_it)
+{
+    gpu_world w{gpu_world::bytes};
+    BOOST_TEST(facts_of(*w.ours).gpu_memory);
+    finish(w.rt, gpu_to_gpu(w));
+}
+
+BOOST_AUTO_TEST_CASE(gpu_memory_that_is_refused_goes_through_dram)
+{
+    for (const std::size_t reach : {std::size_t{0}, 1_MiB}) {
+        gpu_world w{reach};
+        BOOST_TEST(facts_of(*w.ours).gpu_memory == (reach != 0));
+        finish(w.rt, gpu_out_of_reach(w));
+    }
+}

@@ -3,6 +3,8 @@
 #define BOOST_TEST_MODULE fabric_faults
 #include <boost/test/unit_test.hpp>
 
+#include <malloc.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -77,6 +79,70 @@ BOOST_AUTO_TEST_CASE(a_fence_waits_for_the_other_side)
     BOOST_TEST(w.both([&] { return again.ends != 0; }));
     BOOST_TEST(!again.error);
     BOOST_TEST((w.pool.content[piece_bytes - 1] == std::byte{0x5a}));
+}
+
+// libfabric's queues do not forget the endpoints that closed: what it looks at before a sleep must not be one of these.
+BOOST_AUTO_TEST_CASE(a_loop_sleeps_beside_a_closed_rail_and_wakes_by_an_opened_one)
+{
+    ::mallopt(M_PERTURB, 0x5a); // what is freed is written over
+    two w{piece_bytes, loopback(2), loopback(2)};
+    for (int round = 0; round < 8; ++round) {
+        bool fenced = false, opened = false;
+        w.here->fence(0, [&] { fenced = true; });
+        BOOST_TEST(w.both([&] { return fenced; }));
+        w.here->arm();
+        w.here->open_rail(0, [&](error_code e) { opened = !e; });
+        BOOST_TEST(w.both([&] { return opened; }));
+        const bool asleep = poll({w.here.get(), w.there.get()}, [&] {
+            ::pollfd quiet{w.here->wait_handle(), POLLIN, 0};
+            return w.here->arm() && ::poll(&quiet, 1, 0) == 0;
+        });
+        BOOST_TEST(asleep);
+        w.there->send(w.us, 0, bytes(100)); // over its rail 0, and so to ours
+        bool woken = false;
+        poll({w.there.get()}, [&] {
+            ::pollfd ready{w.here->wait_handle(), POLLIN, 0};
+            return woken = ::poll(&ready, 1, 10) == 1;
+        }, 5s);
+        BOOST_TEST(woken);
+    }
+    ::mallopt(M_PERTURB, 0);
+}
+
+// The only rail is opened again to ask whether writes that were given up have landed: what comes over it wakes as before.
+BOOST_AUTO_TEST_CASE(a_loop_wakes_by_a_rail_that_was_opened_to_ask)
+{
+    flying w{1};
+    bool fenced = false, opened = false; // and its loop would sleep between two polls
+    w.here->fence(0, [&] { fenced = true; });
+    BOOST_TEST(w.both([&] { return w.here->arm(), fenced; }));
+    w.here->open_rail(0, [&](error_code e) { opened = !e; });
+    BOOST_TEST(w.both([&] { return w.here->arm(), opened; }));
+    const bool asleep = poll({w.here.get(), w.there.get()}, [&] {
+        ::pollfd quiet{w.here->wait_handle(), POLLIN, 0};
+        return w.here->arm() && ::poll(&quiet, 1, 200) == 0; // nor by its timer
+    });
+    BOOST_TEST(asleep);
+    w.there->send(w.us, 0, bytes(100));
+    bool woken = false;
+    poll({w.there.get()}, [&] {
+        ::pollfd ready{w.here->wait_handle(), POLLIN, 0};
+        return woken = ::poll(&ready, 1, 10) == 1;
+    }, 5s);
+    BOOST_TEST(woken);
+}
+
+// Nobody asks any more whether there is a way to it: that keeps no agent from going.
+BOOST_AUTO_TEST_CASE(a_peer_that_is_gone_leaves_no_work)
+{
+    two w{piece_bytes, loopback(2), loopback(2)};
+    w.there.reset();
+    error_code said;
+    w.here->fence(0, [] {});
+    BOOST_TEST(poll({w.here.get()}, [&] { return !w.here->busy(); }));
+    w.here->open_rail(0, [&](error_code e) { said = e; });
+    BOOST_TEST(poll({w.here.get()}, [&] { return static_cast<bool>(said); }));
+    BOOST_TEST(!w.here->busy());
 }
 
 // Endpoints close and memory is registered on the helper thread, as with a NIC that takes its time.

@@ -242,6 +242,7 @@ void encounter::begin(deal& d)
     if (d.options.deadline.count()) d.due = d.begun + d.options.deadline;
     for (part& p : d.parts) {
         d.batch.push_back({p.from, p.to});
+        p.served = p.to.of && p.to.of->served;
         ++p.with->in_flight;
         const auto same = [&](const deal::listener& l) { return l.who == p.with->whom; };
         if (!d.notify.empty() && std::none_of(d.tells.begin(), d.tells.end(), same)) d.tells.push_back({p.with->whom});

@@ -27,6 +27,7 @@ struct part {
     acquaintance* with = nullptr;        ///< the other side
     std::vector<errc> doomed;            ///< it can end in one of these alone
     bool closed = false, right = false;  ///< its target is its owner's again; whether its bytes had all come by then
+    bool served = false;                 ///< its target is, by its owner
     bool barred = false;                 ///< it was sent away before it began
 };
 

@@ -193,11 +193,16 @@ meeting::meeting(std::uint64_t s) : seed{s}
         span = 50us;
     }
     const std::uint64_t kind = d.below(8); // calm, rails, lives, or both
+    const bool blind = dice{s, 11}.one_in(3) && !p5 && !many; // what is in VRAM is served
+    for (auto& h : hosts) h.nic.hmem = !blind;
     if (kind == 0 || many) return;
     for (std::uint64_t n = kind < 6 ? d.between(1, 4) : 0, i = 0; i < n; ++i)
         mishaps.push_back({.what = mishap_kind::fault, .fault = some_fault(d, i, span)});
     for (std::uint64_t n = kind < 6 ? d.below(8) : 0; n != 0; --n) mishaps.push_back(some_outage(d, *this));
     for (std::uint64_t n = kind >= 4 ? d.between(1, 5) : 0; n != 0; --n) mishaps.push_back(some_life(d, *this));
+    // Memory that is being served must not go.
+    if (any(mishap_kind::destroy))
+        for (auto& h : hosts) h.nic.hmem = true;
 }
 
 bool meeting::any(mishap_kind k) const noexcept

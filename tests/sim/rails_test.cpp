@@ -45,8 +45,9 @@ agent_options brief()
 
 /// Two hosts, and memory of both as the first one sees it.
 struct world {
-    world(std::uint64_t seed, std::size_t here, std::size_t there)
-        : it{seed}, a{it.add_host("a", with_rails(here))}, b{it.add_host("b", with_rails(there))},
+    world(std::uint64_t seed, std::size_t here, std::size_t there) : world{seed, with_rails(here), with_rails(there)} {}
+    world(std::uint64_t seed, const sim::host_options& here, const sim::host_options& there)
+        : it{seed}, a{it.add_host("a", here)}, b{it.add_host("b", there)},
           one{it.spawn("one", a, brief())}, other{it.spawn("other", b, brief())}
     {
         it.run(open());
@@ -233,6 +234,53 @@ BOOST_AUTO_TEST_CASE(a_small_copy_rides_one_rail)
     int used = 0;
     for (std::uint32_t r = 0; r < 4; ++r) used += w.a.carried(r) != 0;
     BOOST_TEST(used == 1);
+}
+
+// Of four rails two are near the GPU. They have its memory to themselves until both are lost, and again when one is back.
+BOOST_AUTO_TEST_CASE(rails_near_a_gpu_carry_as_long_as_they_can)
+{
+    sim::host_options two_gpus = with_rails(4);
+    two_gpus.gpus = 2;
+    two_gpus.nic.near = true;
+    world w{1, two_gpus, with_rails(4)};
+    lab::bytes on_gpu = lab::pattern(area_bytes, 3);
+    region gpu;
+    const auto enlist = [](world& in, lab::bytes& m, region& r) -> task<> {
+        r = co_await in.one.register_memory(vram(m.data(), m.size(), 1));
+    };
+    w.it.run(enlist(w, on_gpu, gpu));
+    const auto carried = [&](std::initializer_list<std::uint32_t> some) {
+        std::uint64_t n = 0;
+        for (const std::uint32_t r : some) n += w.a.carried(r);
+        return n;
+    };
+    const auto copies = [&] {
+        std::fill(w.far.begin(), w.far.end(), std::byte{0});
+        ending e;
+        copy(gpu, w.remote, e.token());
+        took(w, e);
+        BOOST_TEST(!e.error, e.error.message());
+        BOOST_TEST((w.far == on_gpu));
+    };
+    copies();
+    BOOST_TEST(carried({0, 1}) == 0u);
+    BOOST_TEST(w.a.carried(2) > area_bytes / 4);
+    BOOST_TEST(w.a.carried(3) > area_bytes / 4);
+
+    w.a.set_rail(2, sim::rail_state::broken);
+    copies();
+    BOOST_TEST(carried({0, 1}) == 0u);
+    w.a.set_rail(3, sim::rail_state::broken);
+    copies();
+    BOOST_TEST(carried({0, 1}) > area_bytes / 2);
+
+    w.a.set_rail(2, sim::rail_state::up);
+    const duration later = w.it.now() + 50ms;
+    w.it.at(later, [] {});
+    w.it.run_until([&] { return w.it.now() >= later; });
+    const std::uint64_t before = carried({0, 1});
+    copies();
+    BOOST_TEST(carried({0, 1}) == before);
 }
 
 // A rail that dies costs its share and the fence, with an error and silently.

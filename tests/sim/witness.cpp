@@ -134,7 +134,9 @@ void encounter::ended(deal& d, error_code e, std::size_t n)
           : e == asio::error::operation_aborted ? verdict_.cancelled
           : e == errc::deadline_missed ? verdict_.missed : verdict_.failed);
     for (part& p : d.parts) {
-        if (!may_be_late(d, e)) close(p);
+        // What a peer does by itself it may go on with, until it knows that we are lost to each other, and its owner is told.
+        const bool goes_on = e && p.served && excused(*d.by, *p.with->whom);
+        if (!may_be_late(d, e) && !goes_on) close(p);
         --p.with->in_flight;
     }
 }

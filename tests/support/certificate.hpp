@@ -12,8 +12,10 @@
 
 namespace wye::testing {
 
-/// Writes a key and a certificate that it signs itself, good for these names ("IP:127.0.0.1", "DNS:localhost") for an hour.
-inline void make_certificate(const std::string& certificate, const std::string& key, const std::string& names)
+/// Writes a key and a certificate that it signs itself, good for these names ("IP:127.0.0.1", "DNS:localhost") for an hour,
+/// or until so many seconds from now.
+inline void make_certificate(const std::string& certificate, const std::string& key, const std::string& names,
+                             long good_for = 3600)
 {
     const auto must = [](bool well) {
         if (!well) throw std::runtime_error{"OpenSSL makes no certificate"};
@@ -23,8 +25,8 @@ inline void make_certificate(const std::string& certificate, const std::string& 
     must(pair && x);
     ::X509_set_version(x.get(), 2);
     ::ASN1_INTEGER_set(::X509_get_serialNumber(x.get()), 1);
-    ::X509_gmtime_adj(::X509_getm_notBefore(x.get()), -60);
-    ::X509_gmtime_adj(::X509_getm_notAfter(x.get()), 3600);
+    ::X509_gmtime_adj(::X509_getm_notBefore(x.get()), -7200);
+    ::X509_gmtime_adj(::X509_getm_notAfter(x.get()), good_for);
     ::X509_set_pubkey(x.get(), pair.get());
     X509_NAME* const name = ::X509_get_subject_name(x.get());
     const std::string common = "wye test";

@@ -97,6 +97,11 @@ struct world {
     {
         store = open(url, a, failed);
     }
+    /// Of another driver.
+    world(std::unique_ptr<driver> by, const std::string& url, wye::access a = access::read_write) : d{std::move(by)}
+    {
+        store = open(url, a, failed);
+    }
     std::unique_ptr<object_store> open(const std::string& url, wye::access a, error_code& e)
     {
         std::unique_ptr<object_store> opened;

@@ -43,6 +43,7 @@ struct chunk : wye::chunk {
     error_code error;
     std::size_t bytes = 0;
     std::function<void()> then;
+    bool unwanted = false; ///< its operation was cancelled
 };
 
 /// Polls as the loop does, asleep in between where the driver has something to sleep on, until `over`.
@@ -71,6 +72,7 @@ inline void move(driver& d, chunk& c)
 } // namespace seam
 
 void chunk::done() noexcept { done({}, from.length); }
+bool chunk::wanted() const noexcept { return !static_cast<const seam::chunk&>(*this).unwanted; }
 
 void chunk::done(error_code e, std::size_t n) noexcept
 {

@@ -36,7 +36,18 @@ public:
     explicit near_fabric(neighbourhood& n) : in_{n}, id_{++n.last} { n.homes[id_] = this; }
     ~near_fabric() override { in_.homes.erase(id_); }
 
+    error_code refuses;             ///< what `admit` answers, if anything
+    bool deaf = false;              ///< what is sent to it comes to nothing
+    std::uint64_t moved = 0;        ///< chunks
+    void lose(std::uint32_t peer) { lost_.push_back(peer); } ///< it says so when it is polled
+
     std::string_view name() const noexcept override { return "near"; }
+    wye::limits limits() const noexcept override
+    {
+        wye::limits l;
+        l.latency = std::chrono::nanoseconds{100}; // nearer than any other
+        return l;
+    }
     bool carries(const slice& from, const slice& to) const noexcept override
     {
         return from.tier() <= tier::vram && to.tier() <= tier::vram && (from.of->home == this) != (to.of->home == this);
@@ -48,13 +59,14 @@ public:
     }
     std::size_t poll(turn) noexcept override
     {
-        const std::size_t before = queue_.size() + inbox_.size() + answers_.size();
+        const std::size_t before = queue_.size() + inbox_.size() + answers_.size() + lost_.size();
         for (auto chunks = std::exchange(queue_, {}); chunk* c : chunks) move(*c);
         for (const auto& message : std::exchange(inbox_, {})) received(message);
         for (const auto& answer : std::exchange(answers_, {})) answer();
+        for (const std::uint32_t peer : std::exchange(lost_, {})) gone(peer);
         return before;
     }
-    bool busy() const noexcept override { return !answers_.empty() || !inbox_.empty(); }
+    bool busy() const noexcept override { return !answers_.empty() || !inbox_.empty() || !lost_.empty(); }
     bool attentive() const noexcept override { return true; }
     void dismiss(segment& s) noexcept override
     {
@@ -71,6 +83,7 @@ public:
     void withdraw(std::uint64_t id) noexcept override { in_.doors.erase(id); }
     void admit(std::span<const std::byte> address, std::function<void(error_code, std::uint32_t)> done) override
     {
+        if (refuses) return answers_.push_back([done = std::move(done), e = refuses] { done(e, 0); });
         const std::uint64_t id = number_in(address).value_or(0);
         known_.push_back(id);
         const auto number = static_cast<std::uint32_t>(known_.size());
@@ -107,7 +120,7 @@ public:
     bool send(std::uint32_t peer, std::uint32_t, std::span<const std::byte> message) noexcept override
     {
         const auto to = in_.homes.find(known_.at(peer - 1));
-        if (to != in_.homes.end()) to->second->inbox_.emplace_back(message.begin(), message.end());
+        if (to != in_.homes.end() && !to->second->deaf) to->second->inbox_.emplace_back(message.begin(), message.end());
         return true;
     }
 
@@ -145,6 +158,7 @@ private:
         std::byte* const to = place_of(c.to, true);
         if (!from || !to) return c.done(errc::peer_lost, 0);
         std::memmove(to, from, c.from.length);
+        ++moved;
         c.done();
     }
 
@@ -154,6 +168,7 @@ private:
     std::deque<chunk*> queue_;
     std::deque<std::vector<std::byte>> inbox_;
     std::vector<std::function<void()>> answers_;
+    std::vector<std::uint32_t> lost_;
 };
 
 } // namespace wye::testing

@@ -110,7 +110,11 @@ public:
         case 9: return wire::goodbye{};
         case 10: return wire::current{name(), number(), number()};
         case 11: return put();
-        default: return wire::rejection{number(), static_cast<std::uint16_t>(number()), static_cast<std::uint8_t>(random_())};
+        case 12: return wire::rejection{number(), static_cast<std::uint16_t>(number()), static_cast<std::uint8_t>(random_())};
+        case 13: return wire::lend{word(), access(), number(), block(wire::most_description)};
+        case 14: return wire::unlend{word()};
+        case 15: return errand();
+        default: return reply();
         }
     }
     wire::frame_header header() { return {number(), number(), number(), number(), coin(), coin()}; }
@@ -142,6 +146,32 @@ private:
         fill(c.proof);
         c.longest_gap = number();
         return c;
+    }
+    std::uint32_t word() { return static_cast<std::uint32_t>(number()); }
+    wye::access access() { return coin() ? wye::access::read_only : wye::access::read_write; }
+    wire::errand errand()
+    {
+        wire::errand e;
+        for (std::uint64_t* n : {&e.number, &e.epoch, &e.at, &e.length, &e.memory_at, &e.session, &e.total, &e.extent_at,
+                                 &e.extent_length})
+            *n = number();
+        for (bool* b : {&e.writes, &e.sole, &e.verify, &e.has_checksum}) *b = coin();
+        e.key = texts_.emplace_back(text(0, wire::most_key));
+        e.memory = word();
+        e.step = static_cast<wye::step>(random_() % 4);
+        e.priority = static_cast<wye::priority>(random_() % wye::priority_count);
+        e.checksum = word();
+        return e;
+    }
+    wire::reply reply()
+    {
+        wire::reply r;
+        for (std::uint64_t* n : {&r.number, &r.bytes, &r.session, &r.total}) *n = number();
+        r.category = static_cast<std::uint8_t>(random_());
+        r.error = static_cast<std::int32_t>(number());
+        r.has_checksum = coin();
+        r.checksum = word();
+        return r;
     }
     wire::notify notify() { return {text(0, wire::most_key), block(wire::most_payload), coin()}; }
 

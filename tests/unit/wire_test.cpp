@@ -422,6 +422,25 @@ BOOST_AUTO_TEST_CASE(out_of_bounds_are_malformed)
     BOOST_TEST(!put(0, 0, wire::most_payload + 1));
     BOOST_TEST(!whole(framed(raw{}.record(12, raw{}.zeros(16).u16(5).zeros(8)))));
 
+    const auto lend = [](unsigned access, std::size_t description) {
+        return whole(framed(raw{}.record(14, raw{}.u32(1).u8(access).zeros(8).u16(description).zeros(description))));
+    };
+    BOOST_TEST(lend(1, wire::most_description));
+    BOOST_TEST(!lend(2, 0));
+    BOOST_TEST(!lend(1, wire::most_description + 1));
+
+    const auto errand = [](std::size_t key, unsigned step, unsigned flag, unsigned priority) {
+        const raw head = raw{}.zeros(16).u16(key).zeros(key + 8 + 8 + 4 + 8).u8(step).u8(flag).u8(flag).u8(priority);
+        return whole(framed(raw{}.record(16, raw{head}.zeros(16).u8(flag).zeros(16).u8(flag).zeros(4))));
+    };
+    BOOST_TEST(errand(wire::most_key, 3, 1, 2));
+    BOOST_TEST(!errand(wire::most_key + 1, 0, 0, 0));
+    BOOST_TEST(!errand(0, 4, 0, 0));
+    BOOST_TEST(!errand(0, 0, 2, 0));
+    BOOST_TEST(!errand(0, 0, 0, 3));
+    BOOST_TEST(!whole(framed(raw{}.record(17, raw{}.zeros(37).u8(2).zeros(4)))));
+    BOOST_TEST(whole(framed(raw{}.record(17, raw{}.zeros(37).u8(1).zeros(4)))));
+
     BOOST_TEST(!whole(framed(raw{}.record(6, raw{}.name("").zeros(16)))));
     BOOST_TEST(!whole(framed(raw{}.record(8, raw{}.name("").zeros(16)))));
     BOOST_TEST(!whole(framed(raw{}.zeros(3))));                  // padding is no record
@@ -474,6 +493,16 @@ BOOST_AUTO_TEST_CASE(are_written_as_ever)
     BOOST_TEST(written(wire::goodbye{}) == "0a0000");
     BOOST_TEST(written(wire::current{"kv", 1, 2}) ==
                "0b1300026b7601000000000000000200000000000000");
+    BOOST_TEST(written(wire::lend{7, wye::access::read_write, 9, text_bytes("k")}) ==
+               "0e100007000000010900000000000000" "01006b");
+    BOOST_TEST(written(wire::unlend{7}) == "0f040007000000");
+    const wire::errand e{1, 2, "k", 3, 4, 5, 6, wye::step::commit, true, false, wye::priority::background, 7, 8, true, 9, 10, true, 11};
+    BOOST_TEST(written(e) ==
+               "10590001000000000000000200000000000000" "01006b" "03000000000000000400000000000000" "05000000"
+               "0600000000000000" "02010002" "07000000000000000800000000000000" "01"
+               "09000000000000000a00000000000000" "01" "0b000000");
+    BOOST_TEST(written(wire::reply{1, 2, 3, 4, 5, 6, true, 7}) ==
+               "112a000100000000000000" "02" "03000000" "040000000000000005000000000000000600000000000000" "01" "07000000");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
@@ -527,7 +556,7 @@ BOOST_AUTO_TEST_CASE(of_anything_at_all_are_bounded)
         const wire::bytes good = wire::encode(values.metadata());
         BOOST_REQUIRE(by_decoding(good) <= allowed(good.size()));
 
-        const raw record = raw{}.record(static_cast<std::uint8_t>(seed % 12), noise);
+        const raw record = raw{}.record(static_cast<std::uint8_t>(seed % (kinds + 2)), noise);
         for (const wire::bytes& frame : {framed(noise), framed(record)}) {
             wire::frame_reader reader{frame};
             BOOST_REQUIRE(allocated_by([&] { while (reader.next()) {} }) <= allowed(frame.size()));

@@ -62,7 +62,9 @@ libfabric_driver::libfabric_driver(const libfabric_options& o) : options_{o}, id
     closes_paths_ = p.closes_paths;
     asks_for_reads_ = p.asks_for_reads;
     emulated_writes_ = p.emulated_writes;
+    gpu_memory_ = p.gpu_memory;
     open_rails(std::move(p.rails), o, o.rails.empty());
+    near_ = nearness{rails_, o};
     stations_.resize(rails_.size());
     if (p.slow) off_loop_ = std::make_unique<off_loop>();
     if (sleeps_) make_descriptors();
@@ -118,6 +120,20 @@ bool libfabric_driver::watch(bool yes) noexcept
     });
 }
 
+/// The descriptor of a queue that is gone has left `epoll_` by itself.
+void libfabric_driver::reopen(std::uint32_t index)
+{
+    rail& r = *rails_[index];
+    const int before = r.descriptor();
+    r.open();
+    if (!watched_ || r.descriptor() == before) return;
+    epoll_event e{};
+    e.events = EPOLLIN;
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, r.descriptor(), &e) == 0) return;
+    r.detach().reset();
+    fail("epoll_ctl");
+}
+
 libfabric_driver::~libfabric_driver()
 {
     off_loop_.reset();
@@ -138,15 +154,25 @@ wye::limits libfabric_driver::rail_limits(std::uint32_t r) const noexcept
 }
 
 /// Every rail of ours leads to some rail of theirs.
-std::uint64_t libfabric_driver::rails_between(const slice&, const slice&) const noexcept
+std::uint64_t libfabric_driver::rails_between(const slice& from, const slice& to) const noexcept
 {
-    return ~std::uint64_t{0} >> (64 - rails_.size());
+    const segment& here = *(remote_of(to) ? from : to).of;
+    return here.reach ? sorts_[here.reach - 1].rails : every_rail();
+}
+
+std::uint64_t libfabric_driver::near_rails(const slice& from, const slice& to) const noexcept
+{
+    const segment& here = *(remote_of(to) ? from : to).of;
+    return here.reach ? sorts_[here.reach - 1].near : every_rail();
 }
 
 bool libfabric_driver::carries(const slice& from, const slice& to) const noexcept
 {
-    const auto mine = [&](const slice& s) { return s.tier() == tier::dram && (!s.of->home || s.of->home == this); };
-    return mine(from) && mine(to) && !remote_of(from) != !remote_of(to);
+    if (!remote_of(from) == !remote_of(to)) return false;
+    const segment& here = *(remote_of(to) ? from : to).of;
+    const segment& there = *(remote_of(to) ? to : from).of;
+    const bool in_reach = here.tier == tier::dram || (here.tier == tier::vram && here.reach != 0);
+    return in_reach && !here.home && there.home == this;
 }
 
 /// What would never come to anything. A bad key on tcp drops the connection of everybody else's chunks, too.
@@ -397,7 +423,10 @@ std::size_t libfabric_driver::look(steady::time_point now) noexcept
 bool libfabric_driver::busy() const noexcept
 {
     const auto asked = [](const station& s) { return s.fenced || s.opened; };
-    return !admissions_.empty() || !severings_.empty() || !answers_.empty() || !eager_.empty() || !hungry_.empty() ||
+    // A ping that nobody waits for any more is no work: who it goes to may never come back.
+    const auto owed = [this](const path* p) { return !p->pending.empty() || !p->asks.empty() || asked_about(*p); };
+    return !admissions_.empty() || !severings_.empty() || !answers_.empty() || !hungry_.empty() ||
+           std::any_of(eager_.begin(), eager_.end(), owed) ||
            !verdicts_.empty() || !renewed_.empty() ||
            !over_.empty() || (off_loop_ && !off_loop_->idle()) ||
            std::any_of(stations_.begin(), stations_.end(), asked);
@@ -442,8 +471,11 @@ libfabric_facts libfabric_driver::facts() const
     f.version = std::to_string(FI_MAJOR(::fi_version())) + "." + std::to_string(FI_MINOR(::fi_version()));
     f.sleeps = sleeps_;
     f.emulated_writes = emulated_writes_;
-    for (const auto& r : rails_)
-        f.rails.push_back({r->name(), r->what().domain_attr->name, r->printable_address(), rate_of(*r, options_)});
+    f.gpu_memory = gpu_memory_;
+    for (const auto& r : rails_) {
+        const fi_domain_attr& d = *r->what().domain_attr;
+        f.rails.push_back({r->name(), d.name, r->printable_address(), rate_of(*r, options_), d.ep_cnt, d.mr_cnt});
+    }
     return f;
 }
 

@@ -16,6 +16,7 @@
 #include <wye/libfabric.hpp>
 
 #include "contact.hpp"
+#include "nearness.hpp"
 #include "off_loop.hpp"
 #include "provider.hpp"
 #include "rail.hpp"
@@ -50,6 +51,7 @@ public:
     wye::limits rail_limits(std::uint32_t) const noexcept override;
     std::uint32_t rails() const noexcept override { return static_cast<std::uint32_t>(rails_.size()); }
     std::uint64_t rails_between(const slice& from, const slice& to) const noexcept override;
+    std::uint64_t near_rails(const slice& from, const slice& to) const noexcept override;
     bool carries(const slice& from, const slice& to) const noexcept override;
     bool submit(chunk&) noexcept override;
     std::size_t poll(turn) noexcept override;
@@ -80,7 +82,12 @@ public:
 private:
     /// Registered here, once for each rail.
     struct enlisted {
-        std::vector<handle<fid_mr>> mrs;
+        std::vector<handle<fid_mr>> mrs; ///< by rail; null where it is not
+    };
+    /// How memory of ours goes.
+    struct sort {
+        std::uint64_t rails, near; ///< bits of those that it is registered with; and of those near it
+        bool operator==(const sort&) const = default;
     };
     struct granted {
         segment* what = nullptr;
@@ -135,6 +142,7 @@ private:
     void open_rails(std::vector<provider::rail>, const libfabric_options&, bool partly);
     void make_descriptors();
     bool watch(bool) noexcept;
+    void reopen(std::uint32_t rail);
     std::optional<error_code> unfit(const chunk&) const noexcept;
     ssize_t post(path&, chunk&) noexcept;
     void wait_in(path&, chunk&) noexcept;
@@ -152,7 +160,9 @@ private:
 
     // reach.cpp: memory, peers and messages.
     std::uint64_t rights_of(access) const noexcept;
-    void enroll(segment&, std::uint64_t remote, std::function<void(error_code, mrs)>);
+    void enroll(segment&, std::uint64_t on, std::uint64_t remote, std::function<void(error_code, mrs)>);
+    std::uint32_t sort_of(sort);
+    std::uint64_t every_rail() const noexcept { return ~std::uint64_t{0} >> (64 - rails_.size()); }
     void ungrant(granted&) noexcept;
     contact* find(std::uint64_t id) noexcept;
     contact& meet(wire::address);
@@ -217,9 +227,11 @@ private:
 
     const libfabric_options options_;
     std::string provider_;
-    bool closes_paths_ = false, asks_for_reads_ = false, emulated_writes_ = false, sleeps_ = false, listens_ = false;
+    bool closes_paths_ = false, asks_for_reads_ = false, emulated_writes_ = false, gpu_memory_ = false, sleeps_ = false, listens_ = false;
     std::uint64_t id_here_ = 0, door_ = 0;
     std::vector<std::unique_ptr<rail>> rails_;
+    nearness near_;
+    std::vector<sort> sorts_;           // what `segment::reach` counts, from 1
     std::vector<station> stations_;
     descriptor epoll_, timer_;
     steady::time_point due_ = steady::time_point::max();

@@ -170,7 +170,7 @@ std::size_t libfabric_driver::see_fences() noexcept
 void libfabric_driver::open_rail(std::uint32_t index, std::function<void(error_code)> opened)
 {
     try {
-        if (!rails_[index]->is_open()) rails_[index]->open();
+        if (!rails_[index]->is_open()) reopen(index);
     } catch (const system_error& e) {
         return answer([opened = std::move(opened), e = e.code()] { opened(e); });
     }

@@ -53,7 +53,7 @@ void libfabric_driver::open_to_ask() noexcept
     for (std::uint32_t r = 0; r < rails(); ++r) {
         if (stations_[r].closing) continue;
         try {
-            return rails_[r]->open();
+            return reopen(r);
         } catch (const system_error&) {
             // another, or later
         }
@@ -183,14 +183,14 @@ void libfabric_driver::rekey(granted& g, std::uint32_t index, std::function<void
 {
     const std::uint64_t bit = std::uint64_t{1} << index;
     rail* const r = rails_[index].get();
-    const segment* const s = g.what;
-    r->end_key(std::move(g.mrs[index]), s->base, s->length);
+    const stretch memory{*g.what};
+    r->end_key(std::move(g.mrs[index]), memory);
     g.changing |= bit;
     const auto fresh = std::make_shared<handle<fid_mr>>();
     work(
-        [r, fresh, base = s->base, length = s->length, rights = rights_of(g.described.access)] {
+        [r, fresh, memory, rights = rights_of(g.described.access)] {
             try {
-                *fresh = r->enroll(base, length, rights);
+                *fresh = r->enroll(memory, rights);
             } catch (const std::exception&) {
                 // Then it is as if it had been withdrawn there.
             }

@@ -30,7 +30,7 @@ bool over_tcp(const std::string& name) { return name == "tcp;ofi_rxm"; }
 bool is_efa(const std::string& name) { return name == "efa" || name == "efa-direct"; }
 bool is_slow(const std::string& name) { return is_efa(name) || name.starts_with("verbs"); }
 
-info hints_for(const std::string& name, bool off_loop)
+info hints_for(const std::string& name, bool off_loop, bool gpu_memory)
 {
     info h{::fi_allocinfo()};
     if (!h) throw std::bad_alloc{};
@@ -39,6 +39,10 @@ info hints_for(const std::string& name, bool off_loop)
     h->ep_attr->type = FI_EP_RDM;
     // An MR that belongs to an endpoint (FI_MR_ENDPOINT) would not outlive a fence, so that is not offered.
     h->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_VIRT_ADDR;
+    if (gpu_memory) {
+        h->caps |= FI_HMEM;
+        h->domain_attr->mr_mode |= FI_MR_HMEM;
+    }
     h->domain_attr->threading = off_loop ? FI_THREAD_SAFE : FI_THREAD_DOMAIN;
     h->domain_attr->control_progress = h->domain_attr->data_progress = FI_PROGRESS_MANUAL;
     // A write ends when it has arrived: everything that is told after the last byte rests on that.
@@ -50,9 +54,9 @@ info hints_for(const std::string& name, bool off_loop)
 }
 
 /// All that the provider of exactly this name has, from this local address.
-std::vector<info> ask(const std::string& name, const char* from, bool off_loop)
+std::vector<info> ask(const std::string& name, const char* from, bool off_loop, bool gpu_memory = false)
 {
-    const info hints = hints_for(name, off_loop);
+    const info hints = hints_for(name, off_loop, gpu_memory);
     fi_info* first = nullptr;
     if (::fi_getinfo(api_version(), from, nullptr, from ? FI_SOURCE : 0, hints.get(), &first) < 0) return {};
     const info all{first};
@@ -97,11 +101,15 @@ void take_addresses(provider& p, const libfabric_options& o)
     }
 }
 
-/// Others: one for each domain, those that were named or all.
+/// Others: one for each domain, those that were named or all; such as reach GPUs' memory if there are any.
 void take_domains(provider& p, const libfabric_options& o)
 {
+    std::vector<info> all;
+    if (o.gpu_memory) all = ask(p.name, nullptr, p.slow, true);
+    p.gpu_memory = !all.empty();
+    if (all.empty()) all = ask(p.name, nullptr, p.slow);
     std::vector<std::string> seen;
-    for (info& i : ask(p.name, nullptr, p.slow)) {
+    for (info& i : all) {
         const std::string name = i->domain_attr->name;
         const auto listed = [&](const auto& l) { return std::find(l.begin(), l.end(), name) != l.end(); };
         if (listed(seen) || (!o.rails.empty() && !listed(o.rails))) continue;

@@ -20,6 +20,7 @@ struct provider {
     bool asks_for_reads = false;
     bool slow = false;              ///< registering pins memory, and closing an endpoint spins: off the loop
     bool emulated_writes = false;
+    bool gpu_memory = false;        ///< its NICs reach GPU memory (FI_HMEM)
     struct rail {
         std::string name;
         info what;

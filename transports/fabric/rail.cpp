@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <random>
+#include <string_view>
 #include <utility>
 
 #include <netinet/in.h>
@@ -29,7 +30,8 @@ constexpr std::uint64_t local_access = FI_SEND | FI_RECV | FI_READ | FI_WRITE;
 /// Keys that others cannot guess, where they are ours to choose; they must differ within a domain.
 std::uint64_t draw_key(const fi_info& i)
 {
-    std::random_device random;
+    // One is kept: making it asks the processor what it can do, which a hypervisor answers in 20 us, and reads draw a key each.
+    thread_local std::random_device random;
     const std::uint64_t key = std::uint64_t{random()} << 32 | random();
     const std::size_t bits = 8 * std::min<std::size_t>(i.domain_attr->mr_key_size, 8);
     return bits < 64 ? key & ((std::uint64_t{1} << bits) - 1) : key;
@@ -73,7 +75,7 @@ rail::rail(provider::rail r, std::size_t most_posts, bool descriptor)
     fid_av* a = nullptr;
     must(::fi_av_open(d, &known, &a, nullptr), "fi_av_open");
     peers_.reset(a);
-    buffers_mr_ = enroll(buffers_.data(), buffers_.size(), 0);
+    buffers_mr_ = enroll({buffers_.data(), buffers_.size()}, 0);
     open();
 }
 
@@ -102,8 +104,16 @@ void rail::open_queue(bool descriptor)
     attr.wait_obj = descriptor ? FI_WAIT_FD : FI_WAIT_NONE;
     fid_cq* q = nullptr;
     must(::fi_cq_open(domain_.get(), &attr, &q, nullptr), "fi_cq_open");
-    queue_.reset(q);
+    handle<fid_cq> fresh{q};
     if (descriptor) must(::fi_control(&q->fid, FI_GETWAIT, &descriptor_), "FI_GETWAIT");
+    queue_ = std::move(fresh);
+}
+
+/// ofi_rxm (to 2.6 at least) leaves what it waited for on behalf of an endpoint in the queue's list when that is closed, and
+/// fi_trywait(3) looks at it: freed memory. So each endpoint has a queue of its own there.
+bool rail::wears_out_queues() const noexcept
+{
+    return descriptor_ >= 0 && std::string_view{info_->fabric_attr->prov_name}.ends_with(";ofi_rxm");
 }
 
 handle<fid_ep> rail::make_endpoint()
@@ -122,6 +132,7 @@ handle<fid_ep> rail::make_endpoint()
 /// that was begun meanwhile, for what listens is not closed on exec.
 void rail::open()
 {
+    if (opened_ != 0 && wears_out_queues()) open_queue(true);
     handle<fid_ep> fresh;
     try {
         fresh = make_endpoint();
@@ -166,6 +177,7 @@ std::string rail::printable_address() const
 
 bool rail::may_sleep() noexcept
 {
+    if (!endpoint_) return true; // nothing comes
     fid* const all[] = {&queue_->fid};
     return ::fi_trywait(fabric_.get(), const_cast<fid**>(all), 1) == 0;
 }
@@ -183,43 +195,49 @@ void rail::forget(fi_addr_t a) noexcept { ::fi_av_remove(peers_.get(), &a, 1, 0)
 
 /// A provider that chooses keys itself may choose first what has just become free. Such keys are held, to nothing that
 /// others may do, until it has come up with another.
-handle<fid_mr> rail::enroll(std::byte* base, std::size_t length, std::uint64_t remote) const
+handle<fid_mr> rail::enroll(const stretch& m, std::uint64_t remote) const
 {
-    if (remote == 0 || !(info_->domain_attr->mr_mode & FI_MR_PROV_KEY)) return enroll_once(base, length, remote);
+    if (remote == 0 || !(info_->domain_attr->mr_mode & FI_MR_PROV_KEY)) return enroll_once(m, remote);
+    stretch little = m;
+    little.length = 1;
     std::vector<handle<fid_mr>> held;
     for (;;) {
-        do held.push_back(enroll_once(base, 1, 0));
-        while (is_spent(*held.back(), base, base + length));
+        do held.push_back(enroll_once(little, 0));
+        while (is_spent(*held.back(), m));
         held.pop_back(); // the one to have, for who asks next
-        handle<fid_mr> mr = enroll_once(base, length, remote);
-        if (!is_spent(*mr, base, base + length)) return mr;
+        handle<fid_mr> mr = enroll_once(m, remote);
+        if (!is_spent(*mr, m)) return mr;
     }
 }
 
-bool rail::is_spent(const fid_mr& mr, const std::byte* base, const std::byte* end) const
+bool rail::is_spent(const fid_mr& mr, const stretch& m) const
 {
     const std::lock_guard lock{spent_mutex_};
     return std::any_of(spent_.begin(), spent_.end(), [&](const spent& s) {
-        return s.key == mr.key && s.base < end && base < s.end;
+        return s.key == mr.key && s.base < m.end() && m.base < s.end;
     });
 }
 
-void rail::end_key(handle<fid_mr> mr, const std::byte* base, std::size_t length) noexcept
+void rail::end_key(handle<fid_mr> mr, const stretch& m) noexcept
 {
     if (!mr) return;
     const std::lock_guard lock{spent_mutex_};
-    if (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) spent_.push_back({mr->key, base, base + length});
+    if (info_->domain_attr->mr_mode & FI_MR_PROV_KEY) spent_.push_back({mr->key, m.base, m.end()});
     if (spent_.size() > most_spent) spent_.pop_front();
     mr.reset();
 }
 
-handle<fid_mr> rail::enroll_once(std::byte* base, std::size_t length, std::uint64_t remote) const
+handle<fid_mr> rail::enroll_once(const stretch& m, std::uint64_t remote) const
 {
-    const iovec where{base, length};
+    const iovec where{m.base, m.length};
     fi_mr_attr attr{};
     attr.mr_iov = &where;
     attr.iov_count = 1;
     attr.access = local_access | remote;
+    if (m.gpu >= 0) {
+        attr.iface = FI_HMEM_CUDA;
+        attr.device.cuda = m.gpu;
+    }
     for (int attempt = 0;; ++attempt) {
         attr.requested_key = draw_key(*info_);
         fid_mr* mr = nullptr;

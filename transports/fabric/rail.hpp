@@ -26,6 +26,20 @@ namespace wye::ofi {
 struct path;
 struct entry;
 
+/// Memory to be registered. Comparing addresses it makes no difference where it is: CUDA's are this process's, too.
+struct stretch {
+    std::byte* base = nullptr;
+    std::size_t length = 0;
+    int gpu = -1; ///< whose memory it is; -1: DRAM
+
+    stretch(std::byte* b, std::size_t n) noexcept : base{b}, length{n} {}
+    explicit stretch(const segment& s) noexcept
+        : base{s.base}, length{s.length}, gpu{s.tier == tier::vram ? s.device : -1}
+    {
+    }
+    const std::byte* end() const noexcept { return base + length; }
+};
+
 /// An operation that was posted. Its address is what the completion brings back, so it stays where it is, and is used
 /// again only once its completion has come: no id wraps, and no late completion meets another's operation.
 struct slot {
@@ -55,8 +69,8 @@ public:
     /// Throws system_error. `descriptor`: its queue must have one to sleep on.
     rail(provider::rail, std::size_t most_posts, bool descriptor);
 
-    /// The endpoint; where the provider has ports, at the address that it had before if nobody else has that now. Throws
-    /// system_error.
+    /// The endpoint; where the provider has ports, at the address that it had before if nobody else has that now. The queue
+    /// may be another then, and its descriptor. Throws system_error.
     void open();
     bool is_open() const noexcept { return endpoint_ != nullptr; }
     /// Which of the endpoints that it had; each has all that receives from its beginning.
@@ -80,9 +94,9 @@ public:
     void forget(fi_addr_t) noexcept;
 
     /// For access from here (`remote` 0), or from others, too. Throws system_error. May be called on a helper thread.
-    handle<fid_mr> enroll(std::byte* base, std::size_t length, std::uint64_t remote) const;
+    handle<fid_mr> enroll(const stretch&, std::uint64_t remote) const;
     /// What others had to that memory. They get no such key to any of it again: something that is late may come by it.
-    void end_key(handle<fid_mr>, const std::byte* base, std::size_t length) noexcept;
+    void end_key(handle<fid_mr>, const stretch&) noexcept;
     /// Where memory begins for who writes to it.
     std::uint64_t base_of(const std::byte* memory) const noexcept;
 
@@ -113,11 +127,12 @@ private:
         std::uint64_t key;
         const std::byte *base, *end; ///< of what it was a key to
     };
-    handle<fid_mr> enroll_once(std::byte* base, std::size_t length, std::uint64_t remote) const;
-    bool is_spent(const fid_mr&, const std::byte* base, const std::byte* end) const;
+    handle<fid_mr> enroll_once(const stretch&, std::uint64_t remote) const;
+    bool is_spent(const fid_mr&, const stretch&) const;
     slot* slot_of(void* context) noexcept;
     int reap_error(completion&) noexcept;
     void open_queue(bool descriptor);
+    bool wears_out_queues() const noexcept;
     handle<fid_ep> make_endpoint();
     void make_slots(std::size_t posts);
 

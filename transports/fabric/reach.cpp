@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory, who may reach it, and who others are.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <random>
 
@@ -31,8 +32,8 @@ std::vector<entry> entries_between(std::uint32_t ours, std::uint32_t theirs)
 
 } // namespace
 
-/// Registers on every rail.
-void libfabric_driver::enroll(segment& s, std::uint64_t remote, std::function<void(error_code, mrs)> done)
+/// Registers on these rails.
+void libfabric_driver::enroll(segment& s, std::uint64_t on, std::uint64_t remote, std::function<void(error_code, mrs)> done)
 {
     struct state {
         error_code error;
@@ -40,9 +41,10 @@ void libfabric_driver::enroll(segment& s, std::uint64_t remote, std::function<vo
     };
     const auto it = std::make_shared<state>();
     work(
-        [this, it, base = s.base, length = s.length, remote] {
+        [this, it, memory = stretch{s}, on, remote] {
             try {
-                for (const auto& r : rails_) it->got.push_back(r->enroll(base, length, remote));
+                for (std::uint32_t r = 0; r < rails(); ++r)
+                    it->got.push_back(on >> r & 1 ? rails_[r]->enroll(memory, remote) : handle<fid_mr>{});
             } catch (const system_error& e) {
                 it->error = e.code();
             } catch (const std::bad_alloc&) {
@@ -52,16 +54,31 @@ void libfabric_driver::enroll(segment& s, std::uint64_t remote, std::function<vo
         [it, done = std::move(done)] { done(it->error, std::move(it->got)); });
 }
 
+/// A GPU's memory with the rails near it, if there is more than one to lose: registering takes long, and the way over the
+/// others leads through the processor. What the provider refuses (memory of another kind, no way from NIC to GPU) is for
+/// other drivers to carry.
 void libfabric_driver::enlist(segment& s, std::function<void(error_code)> done)
 {
-    if (s.tier != tier::dram || s.length == 0) return done({});
-    enroll(s, 0, [this, &s, done = std::move(done)](error_code e, mrs got) {
+    const bool vram = s.tier == tier::vram;
+    if ((s.tier != tier::dram && !(vram && gpu_memory_)) || s.length == 0) return done({});
+    const std::uint64_t near = near_.of(s), all = every_rail();
+    const std::uint64_t on = vram && std::popcount(near) > 1 ? near : all;
+    enroll(s, on, 0, [this, &s, vram, near, on, done = std::move(done)](error_code e, mrs got) {
         if (!e) {
             auto& it = enlisted_[&s] = std::make_unique<enlisted>(enlisted{std::move(got)});
             s.notes[id()] = reinterpret_cast<std::uintptr_t>(it.get());
+            if (vram || near) s.reach = 1 + sort_of({on, near ? near : on});
         }
-        done(e);
+        done(vram ? error_code{} : e);
     });
+}
+
+/// Which of the sorts of memory that there are: it is remembered by that how copies go.
+std::uint32_t libfabric_driver::sort_of(sort wanted)
+{
+    const auto it = std::find(sorts_.begin(), sorts_.end(), wanted);
+    if (it == sorts_.end()) return sorts_.push_back(wanted), static_cast<std::uint32_t>(sorts_.size() - 1);
+    return static_cast<std::uint32_t>(it - sorts_.begin());
 }
 
 void libfabric_driver::dismiss(segment& s) noexcept
@@ -81,9 +98,8 @@ void libfabric_driver::dismiss(segment& s) noexcept
 
 void libfabric_driver::grant(segment& s, access a, std::function<void(error_code, key)> done)
 {
-    if (s.tier != tier::dram || s.length == 0)
-        return answer([done = std::move(done)] { done(errc::not_supported, {}); });
-    enroll(s, rights_of(a), [this, &s, a, done = std::move(done)](error_code e, mrs got) {
+    if (s.length == 0 || (s.tier != tier::dram && !s.notes[id()])) return answer([done = std::move(done)] { done(errc::not_supported, {}); });
+    enroll(s, every_rail(), rights_of(a), [this, &s, a, done = std::move(done)](error_code e, mrs got) {
         if (e) return answer([done, e] { done(e, {}); });
         granted g{&s, {draw_token(), s.length, rails_.front()->base_of(s.base), a, {}}, std::move(got)};
         for (const auto& mr : g.mrs) g.described.keys.push_back(::fi_mr_key(mr.get()));
@@ -107,7 +123,7 @@ void libfabric_driver::ungrant(granted& g) noexcept
 {
     stop_serving(g.described.token);
     by_token_.erase(g.described.token);
-    for (std::uint32_t r = 0; r < rails(); ++r) rails_[r]->end_key(std::move(g.mrs[r]), g.what->base, g.what->length);
+    for (std::uint32_t r = 0; r < rails(); ++r) rails_[r]->end_key(std::move(g.mrs[r]), stretch{*g.what});
 }
 
 /// What others may do by themselves. Where they ask to be written to they need not read.
@@ -216,7 +232,7 @@ std::unique_ptr<segment> libfabric_driver::import(std::uint32_t peer, wye::tier 
                                                   std::uint64_t length, std::span<const std::byte> description)
 {
     auto d = wire::decode_description(description);
-    if (!d || peer == 0 || peer > numbers_.size() || !numbers_[peer - 1].of || t != tier::dram) return nullptr;
+    if (!d || peer == 0 || peer > numbers_.size() || !numbers_[peer - 1].of || t > tier::vram) return nullptr;
     contact& k = *numbers_[peer - 1].of;
     if (d->keys.size() != k.known.rails.size() || length > d->length) return nullptr;
     const auto theirs = static_cast<std::uint32_t>(k.known.rails.size());

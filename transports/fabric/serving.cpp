@@ -33,7 +33,7 @@ ssize_t libfabric_driver::ask(path& p, chunk& c) noexcept
     slot* const s = r.take(slot::use::asked);
     if (!s) return -FI_EAGAIN;
     try {
-        s->open = r.enroll(c.to.data(), c.to.length, FI_REMOTE_WRITE);
+        s->open = r.enroll({c.to.data(), c.to.length}, FI_REMOTE_WRITE);
         p.asks.push_back(s);
     } catch (const system_error& e) {
         r.give_back(*s);

@@ -12,7 +12,7 @@
 
 #include <wye/executor.hpp>
 
-namespace kv {
+namespace samples {
 
 /// Something changed: wakes the one coroutine that waits for that, which then looks for itself. A change that
 /// nobody waits for is not remembered.
@@ -44,4 +44,4 @@ private:
     std::optional<handler> waiter_;
 };
 
-} // namespace kv
+} // namespace samples
