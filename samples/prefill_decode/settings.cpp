@@ -130,7 +130,7 @@ void read_load(settings& s, const words& w)
 memory_kind read_memory(const std::string& word)
 {
     if (word == "gpu")
-        throw bad_usage{"--vram gpu: this build has no CUDA driver; --vram standin plays a GPU's memory in DRAM"};
+        throw bad_usage{"--vram gpu: this sample does not use GPUs yet; --vram standin plays a GPU's memory in DRAM"};
     constexpr std::array<std::pair<std::string_view, memory_kind>, 2> known{
         {{"standin", memory_kind::standin}, {"none", memory_kind::dram}}};
     return one_of("vram", word, known);

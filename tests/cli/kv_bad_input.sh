@@ -36,6 +36,7 @@ for bad in --generate=-1 --generate=0 --generate=many --requests=-5 --bytes-per-
     refuses "${bad%%=*}" "$kv" "$bad"
 done
 refuses 'memory' "$kv" --dram-blocks 1000000000 --bytes-per-token 1048576
+[ -e /dev/nvidiactl ] || refuses '--vram gpu: ' "$kv" --vram gpu # where there is no GPU
 refuses 'unknown option' "$kv" --no-such-option
 refuses 'needs a value' "$kv" --trace
 refuses 'nonsense' "$kv" nonsense
