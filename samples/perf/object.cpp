@@ -174,7 +174,7 @@ void compare(bench& b, const http_server& server, const requests& what, const wy
     std::vector<cost> ours, theirs;
     const auto begin = clock::now();
     while (ours.size() < 7 || seconds_since(begin) < s.seconds) {
-        const auto offsets = offsets_for(what, 8 * what.connections);
+        const auto offsets = offsets_for(what, 4 * what.connections);
         const std::uint64_t bytes = offsets.size() * what.bytes;
         const bool ours_first = ours.size() % 2 == 0;
         if (ours_first) ours.push_back(cost_of(bytes, [&] { b.run(offsets); }));
