@@ -12,7 +12,7 @@ for bad in --model=gpt --scale=0 --layers=33 --direction=both --prefill-workers=
 done
 refuses 'heads' "$pd" --prefill-ranks 3
 refuses 'heads' "$pd" --decode-ranks 16
-refuses 'CUDA' "$pd" --vram gpu
+refuses 'GPUs yet' "$pd" --vram gpu
 refuses 'pool' "$pd" --pages 10 --max-tokens 1024
 refuses '16384 pages' "$pd" --pages 200000 --max-tokens 1000000
 refuses 'memory' "$pd" --pages 200000 --scale 1
