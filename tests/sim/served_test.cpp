@@ -448,6 +448,44 @@ BOOST_AUTO_TEST_CASE(who_asks_and_is_lost_leaves_nothing)
     }
 }
 
+// An agent that goes does not wait for whom it has asked; and whoever asked it is told.
+BOOST_AUTO_TEST_CASE(an_agent_that_goes_waits_for_nobody)
+{
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        world w{seed};
+        w.run([](world& v) -> task<> {
+            std::vector<ending> all(3);
+            const slice there = v.to.published("disk").sub(0, area_bytes);
+            copy(v.from, there, all[0].handler());
+            copy(v.from, v.to.object("cache", "k"), all[1].handler());
+            copy(there, v.back, all[2].handler());
+            co_await v.it.runtime().sleep(duration{static_cast<duration::rep>(1 + v.it.digest() % 400'000)});
+            v.it.stall(v.decode, 20s);
+            const duration begun = v.it.now();
+            v.it.end(v.prefill);
+            BOOST_TEST((v.it.now() - begun < 1s));
+            std::fill(v.read.begin(), v.read.end(), std::byte{0xee});
+            co_await v.it.runtime().sleep(30s);
+            BOOST_TEST(v.read == lab::bytes(area_bytes, std::byte{0xee}));
+            co_await v.decode.unpublish("cache");
+        });
+        BOOST_TEST(w.b.held("store") == 0u);
+    }
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        world w{seed};
+        w.run([](world& v) -> task<> {
+            std::vector<ending> all(2);
+            copy(v.from, v.to.published("disk").sub(0, area_bytes), all[0].handler());
+            copy(v.from, v.to.object("cache", "k"), all[1].handler());
+            co_await v.it.runtime().sleep(duration{static_cast<duration::rep>(1 + v.it.digest() % 400'000)});
+            v.it.end(v.decode);
+            co_await v.until_all(all);
+            for (const ending& e : all) BOOST_TEST((!e.e || e.e == errc::peer_lost), e.e.message());
+            BOOST_TEST((!v.it.object("cache/k") || v.stored("k", v.sent)));
+        });
+    }
+}
+
 // Publishing anew waits for what is under way, which ends well; by the old epoch nothing begins any more.
 BOOST_AUTO_TEST_CASE(publishing_anew_waits_for_what_is_under_way)
 {
