@@ -362,6 +362,30 @@ BOOST_AUTO_TEST_CASE(parts_that_fail_are_sent_again_or_leave_nothing)
     }
 }
 
+// The answer lies there while the loop is elsewhere for longer than a server may be silent: that is no silence of the server's.
+BOOST_AUTO_TEST_CASE(a_loop_that_was_away_blames_nobody)
+{
+    s3_options o = impatient();
+    o.stalled_after = o.answer_within = 50ms;
+    fake_world f{o};
+    f.server.put("o", std::string(1'000, 'x'));
+    bytes back(1'000);
+    memory_segment memory{back};
+    const auto object = f.w.store->locate("o");
+    seam::chunk c;
+    static_cast<wye::chunk&>(c) = world::chunk_of({object.get(), 0, back.size()}, {&memory, 0, back.size()});
+    BOOST_TEST_REQUIRE(f.w.d->submit(c));
+    until(*f.w.d, [&] { return count(f.server, "GET") == 1; }); // asked; then nothing is polled
+    pollfd answer{f.w.d->wait_handle(), POLLIN, 0};
+    BOOST_TEST((c.ends == 1 || ::poll(&answer, 1, 5000) == 1));
+    const auto back_at = std::chrono::steady_clock::now() + 120ms;
+    while (std::chrono::steady_clock::now() < back_at) std::this_thread::yield();
+    until(*f.w.d, [&] { return c.ends == 1; });
+    BOOST_TEST(!c.error, c.error.message());
+    BOOST_TEST(count(f.server, "GET") == 1);
+    BOOST_TEST(f.told.empty());
+}
+
 BOOST_AUTO_TEST_CASE(what_nobody_wants_ends_at_once)
 {
     s3_options patient = impatient();

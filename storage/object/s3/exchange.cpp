@@ -323,7 +323,8 @@ void exchange::watch()
 void exchange::check_time()
 {
     const duration allowed = got_.sent && at_ == phase::head && !got_.begun ? out_.answer_within : out_.stalled_after;
-    if (reactor::now() - last_ < allowed) return watch();
+    // What has come and was not looked at yet is no silence: the loop may have been away.
+    if (on_.is_linked() || reactor::now() - last_ < allowed) return watch();
     fail(object_error(ETIMEDOUT));
     settle();
 }
