@@ -297,7 +297,7 @@ BOOST_AUTO_TEST_CASE(an_object_that_changes_is_not_mixed)
 
 BOOST_AUTO_TEST_CASE(parts)
 {
-    fake_world f;
+    fake_world f{unhurried()};
     bytes data = pattern(21'000'000), back(data.size());
     for (const std::size_t piece : {std::size_t{8} << 20, std::size_t{1} << 20, std::size_t{700'001}}) {
         const error_code e = put_in_pieces(f.w, "big", data, piece);
@@ -340,7 +340,7 @@ BOOST_AUTO_TEST_CASE(parts_that_fail_are_sent_again_or_leave_nothing)
              {"POST /bucket/o?uploadId", refusal("200 OK", "InternalError")}, {"partNumber=1", ""}, {"partNumber=3", ""},
              {"POST /bucket/o?uploads", ""}, {"POST /bucket/o?uploadId", ""}})
         for (const std::size_t piece : {std::size_t{8} << 20, std::size_t{1} << 20}) {
-            fake_world f;
+            fake_world f{unhurried()};
             if (answer.empty()) f.server.plan(cut(match, 0, trouble::end::reset)); // done, and the answer lost
             else f.server.plan(says(match, answer));
             const error_code e = put_in_pieces(f.w, "o", data, piece);
@@ -349,12 +349,12 @@ BOOST_AUTO_TEST_CASE(parts_that_fail_are_sent_again_or_leave_nothing)
             BOOST_TEST(f.server.uploads() == 0u, match);
         }
     for (const std::size_t piece : {std::size_t{8} << 20, std::size_t{1} << 20}) {
-        fake_world f;
+        fake_world f{unhurried()};
         f.server.plan(says("partNumber=2", refusal("403 Forbidden", "AccessDenied"), 99));
         BOOST_TEST((put_in_pieces(f.w, "o", data, piece) == sys::errc::permission_denied));
         BOOST_TEST(f.server.uploads() == 0u);
         f.server.plan(says("POST /bucket/o?uploadId", refusal("403 Forbidden", "AccessDenied"), 99));
-        fake_world g;
+        fake_world g{unhurried()};
         g.server.plan(says("POST /bucket/o?uploadId", refusal("403 Forbidden", "AccessDenied"), 99));
         BOOST_TEST((put_in_pieces(g.w, "o", data, piece) == sys::errc::permission_denied));
         BOOST_TEST(g.server.uploads() == 0u);

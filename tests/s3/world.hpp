@@ -30,6 +30,16 @@ inline s3_options impatient()
     return o;
 }
 
+/// For what is large and where nobody is silent on purpose: the server of the tests takes its time over megabytes when it
+/// is instrumented.
+inline s3_options unhurried()
+{
+    s3_options o = impatient();
+    o.stalled_after = s3_options{}.stalled_after;
+    o.answer_within = s3_options{}.answer_within;
+    return o;
+}
+
 inline std::string url_at(std::uint16_t port, const std::string& more = {})
 {
     return "s3://bucket?endpoint=http://127.0.0.1:" + std::to_string(port) + more;
