@@ -187,7 +187,8 @@ void front::gone(child& c)
     c.id = 0;
     const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     if (!c.may_go || (status != 0 && !killed)) throw std::runtime_error{c.at.name() + " " + describe(status)};
-    if (++gone_ != children_.size()) return;
+    ++gone_;
+    if (!over()) return;
     signals_.cancel();
     watch_.cancel();
 }
@@ -202,7 +203,7 @@ void front::say(role r, std::uint32_t engine, const message& m)
 void front::await_signal()
 {
     signals_.async_wait([this](wye::error_code error, int) {
-        if (error) return;
+        if (error || over()) return;
         const bool again = std::exchange(interrupted_, true);
         requests_.stop();
         last_word_ = std::chrono::steady_clock::now();
@@ -217,7 +218,7 @@ void front::watch()
 {
     watch_.expires_after(1s);
     watch_.async_wait([this](wye::error_code error) {
-        if (error) return;
+        if (error || over()) return; // what has expired already is not cancelled any more
         const auto silent = std::chrono::steady_clock::now() - last_word_;
         if (interrupted_ && silent > last_call) return io_.stop();
         if (silent > patience + settings_.lease) throw std::runtime_error{"no rank has said anything for too long"};

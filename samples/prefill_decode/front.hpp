@@ -58,6 +58,7 @@ private:
     wye::task<> listen(child&);
     void heard(child&, const message&);
     void gone(child&);
+    bool over() const noexcept { return gone_ == children_.size(); } ///< nobody is left
     void introduce();
     void go_on();
     void kill(std::uint32_t engine);
