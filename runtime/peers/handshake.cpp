@@ -80,13 +80,13 @@ void peers::hold(link& l)
 std::vector<way> peers::ways_to(wire::metadata& them) const
 {
     std::vector<way> all;
-    for (fabric* const f : fabrics_) {
-        const auto it = std::find_if(them.ways.begin(), them.ways.end(), [&](const auto& w) { return w.fabric == f->name(); });
-        if (it != them.ways.end()) all.push_back({f, std::move(it->address)});
-    }
-    std::reverse(all.begin(), all.end()); // of equals the one that was added first
     const auto farther = [](const way& a, const way& b) { return a.by->limits().latency > b.by->limits().latency; };
-    std::stable_sort(all.begin(), all.end(), farther);
+    for (auto f = fabrics_.rbegin(); f != fabrics_.rend(); ++f) { // so that of equals the one that was added first is last
+        const auto it = std::find_if(them.ways.begin(), them.ways.end(), [&](const auto& w) { return w.fabric == (*f)->name(); });
+        if (it == them.ways.end()) continue;
+        way one{*f, std::move(it->address)};
+        all.insert(std::upper_bound(all.begin(), all.end(), one, farther), std::move(one));
+    }
     return all;
 }
 

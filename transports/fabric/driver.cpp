@@ -407,12 +407,12 @@ std::size_t libfabric_driver::look(steady::time_point now) noexcept
     look_at_bars(now);
     for (station& s : stations_) {
         if (!s.opened) continue;
-        if (now < s.opening_ends) due(s.opening_ends);
+        if (now < s.opening_ends) look_by(s.opening_ends);
         else answer([f = std::exchange(s.opened, {})] { f(errc::rail_lost); });
     }
     each_path([&](path& p) {
         std::erase_if(p.openings, [&](path::opening& o) {
-            if (now < o.ends) return due(o.ends), false;
+            if (now < o.ends) return look_by(o.ends), false;
             answer([f = std::move(o.opened)] { f(errc::path_lost); });
             return true;
         });

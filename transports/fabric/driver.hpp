@@ -154,7 +154,7 @@ private:
     bool push_on(path&, steady::time_point now) noexcept;
     std::size_t deliver() noexcept;
     std::size_t look(steady::time_point now) noexcept;
-    void due(steady::time_point t) noexcept { due_ = std::min(due_, t); }
+    void look_by(steady::time_point t) noexcept { due_ = std::min(due_, t); }
     void answer(std::function<void()> f) { answers_.push_back(std::move(f)); }
     void work(std::function<void()> slow, std::function<void()> finished);
 

@@ -49,7 +49,7 @@ void libfabric_driver::failed(path& p, chunk& c, std::uint64_t by_key, int error
     if (out || (!closes_paths_ && !fenced && whose == blame::path)) {
         c.scratch[1] = out ? by_key : FI_KEY_NOTAVAIL;
         p.lost.push_back(&c);
-        return due(steady::now());
+        return look_by(steady::now());
     }
     end(c, fenced || whose == blame::rail ? errc::rail_lost : errc::path_lost, 0); // our side of the way is closed
 }
@@ -149,7 +149,7 @@ void libfabric_driver::endpoint_closed(std::uint32_t index) noexcept
     for (auto& k : contacts_)
         for (entry& e : k->entries)
             if (e.mine == index) e.wanted.clear();
-    due(steady::now());
+    look_by(steady::now());
 }
 
 /// Those of which everything is over here and at its peers.
@@ -177,7 +177,7 @@ void libfabric_driver::open_rail(std::uint32_t index, std::function<void(error_c
     if (contacts_.empty()) return answer([opened = std::move(opened)] { opened({}); });
     stations_[index].opened = std::move(opened);
     stations_[index].opening_ends = steady::now() + options_.connect_within;
-    due(stations_[index].opening_ends);
+    look_by(stations_[index].opening_ends);
     // Its address may be another now: who knows that by another rail can be reached by this one.
     for (auto& k : contacts_) {
         wire::letter l = letter_to(*k);
@@ -193,7 +193,7 @@ void libfabric_driver::open_path(std::uint32_t index, std::uint32_t peer, std::f
     if (numbers_[peer - 1].severed) return answer([f = std::move(opened)] { f(errc::peer_lost); });
     if (!rails_[index]->is_open()) return answer([f = std::move(opened)] { f(errc::rail_lost); });
     p.openings.push_back({std::move(opened), steady::now() + options_.connect_within});
-    due(p.openings.back().ends);
+    look_by(p.openings.back().ends);
     begin_ping(p);
 }
 

@@ -83,7 +83,7 @@ void libfabric_driver::look_at_bars(steady::time_point now) noexcept
             p.ask_at = now + std::min(ask_again * (1 << std::min(p.asked, 8u)), ask_again_most);
             ++p.asked;
         }
-        due(std::min(p.ask_at, p.bar_ends));
+        look_by(std::min(p.ask_at, p.bar_ends));
     });
 }
 
@@ -92,7 +92,7 @@ void libfabric_driver::barred(path& p, error_code e) noexcept
 {
     p.bar = 0;
     for (chunk* c : std::exchange(p.barring, {})) end(*c, e, 0);
-    if (p.owes()) due(steady::now());
+    if (p.owes()) look_by(steady::now());
 }
 
 /// A message of another driver like this one. It is input.

@@ -334,9 +334,10 @@ bool nearby_driver::renew(segment& imported, std::span<const std::byte> blob, st
 std::size_t nearby_driver::see_drained() noexcept
 {
     const auto over = [](const renewed& r) { return r.old->out == 0; };
-    const auto first = std::stable_partition(renewed_.begin(), renewed_.end(), [&](const renewed& r) { return !over(r); });
-    std::vector<renewed> drained{std::make_move_iterator(first), std::make_move_iterator(renewed_.end())};
-    renewed_.erase(first, renewed_.end());
+    if (std::none_of(renewed_.begin(), renewed_.end(), over)) return 0;
+    std::vector<renewed> drained, left;
+    for (renewed& r : renewed_) (over(r) ? drained : left).push_back(std::move(r));
+    renewed_ = std::move(left);
     for (const renewed& r : drained) r.drained();
     return drained.size();
 }

@@ -2,6 +2,7 @@
 #include "signer.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace wye::storage::s3 {
 
@@ -37,16 +38,12 @@ std::string trimmed(std::string_view value)
 /// Names in lower case and in order; what one name has several times is one line.
 fields canonical_headers(const fields& headers)
 {
-    fields out;
-    for (const auto& [name, value] : headers) out.emplace_back(lower(name), trimmed(value));
-    const auto by_name = [](const auto& a, const auto& b) { return a.first < b.first; };
-    std::stable_sort(out.begin(), out.end(), by_name);
-    fields merged;
-    for (auto& h : out) {
-        if (!merged.empty() && merged.back().first == h.first) merged.back().second += ',' + h.second;
-        else merged.push_back(std::move(h));
+    std::map<std::string, std::string> all;
+    for (const auto& [name, value] : headers) {
+        const auto [it, fresh] = all.emplace(lower(name), trimmed(value));
+        if (!fresh) it->second += ',' + trimmed(value);
     }
-    return merged;
+    return {all.begin(), all.end()};
 }
 
 std::string names_of(const fields& canonical)
