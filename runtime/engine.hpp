@@ -87,6 +87,7 @@ public:
     std::size_t poll(turn) noexcept override;
     void handed_over() noexcept override { peers_.send_all(); }
     bool in_flight() const noexcept override { return active_ != 0 || peers_.listening() || busy_drivers(); }
+    bool only_listens() const noexcept override { return active_ == 0; }
     std::size_t outstanding() const noexcept override;
     bool descriptors(std::vector<int>&) const noexcept override;
     bool arm() noexcept override;
@@ -136,6 +137,7 @@ private:
     void settle(operation&, extent&) noexcept;
     void close(operation&, extent&, error_code) noexcept;
     void finish(operation&) noexcept;
+    void took(operation&, duration) noexcept;
     void conclude(operation&) noexcept;
     void fail(operation&, extent&, error_code) noexcept;
     void sweep(operation&, const link* peer = nullptr) noexcept;

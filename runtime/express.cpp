@@ -36,7 +36,6 @@ bool engine::plain(const extent& x) const noexcept
     }
     const route& r = *x.route;
     op.alike = r.simple;
-    op.meter = r.pair;
     x.held = true;
     ++x.from->in_flight;
     ++x.to->in_flight;
@@ -87,7 +86,7 @@ piece& engine::cut_simple(const line& w, lane& l, operation& op, extent& x) noex
     p.rail = l.rail;
     p.place = x.cut;
     p.bytes = bytes;
-    p.order = op.mark;
+    p.order = mark_of(op);
     p.from = {x.from, x.from_offset + x.cut, bytes};
     p.to = {x.to, x.to_offset + x.cut, bytes};
     x.at = phase::moving;
@@ -146,11 +145,12 @@ bool engine::nobody_waits(const line& w, const extent& x) const noexcept
            w.only->resumed.empty() && !loop_.in_bounded_turn();
 }
 
-/// Where the driver can do a little there and then, there is nothing to queue, to poll or to wait for.
+/// Where the driver can do a little there and then, there is nothing to queue, to poll or to wait for. Not while others may
+/// begin such copies in the same pass, of which a driver makes fewer calls than we would.
 bool engine::moved_at_once(lane& l, operation& op) noexcept
 {
     extent& x = op.one;
-    if (x.length > l.limits.at_once_bytes) return false;
+    if (x.length > l.limits.at_once_bytes || !loop_.runs_the_last()) return false;
     op.moved = true; // in part, it may be
     if (!l.by->move_at_once(x.source(), x.target())) return false;
     l.meter.busy.begin(loop_);

@@ -111,10 +111,19 @@ made attempt(const selection& from, const selection& to, const copy_options& o)
 }
 
 /// A copy that is not even begun holds no stream, and says so to who looks.
-made told(const made& m, const copy_options& o) noexcept
+void tell(const made& m, const copy_options& o) noexcept
 {
+    if (m.op || !o.before.status) return;
     const gpu_status s = m.error.failed() ? gpu_status::failed : gpu_status::landed;
-    if (!m.op && o.before.status) *o.before.status = static_cast<std::uint32_t>(s);
+    *o.before.status = static_cast<std::uint32_t>(s);
+}
+
+// What is made is returned where it was made: to copy it costs as much as to make it.
+template <class... Sides>
+[[gnu::always_inline]] inline made attempt_and_tell(const copy_options& o, const Sides&... sides)
+{
+    made m = attempt(sides..., o);
+    tell(m, o);
     return m;
 }
 
@@ -122,12 +131,12 @@ made told(const made& m, const copy_options& o) noexcept
 
 [[gnu::flatten]] made make_copy(const slice& from, const slice& to, const copy_options& o)
 {
-    return told(attempt(from, to, o), o);
+    return attempt_and_tell(o, from, to);
 }
 
-made make_copy(std::span<const transfer> batch, const copy_options& o) { return told(attempt(batch, o), o); }
+made make_copy(std::span<const transfer> batch, const copy_options& o) { return attempt_and_tell(o, batch); }
 
-made make_copy(const selection& from, const selection& to, const copy_options& o) { return told(attempt(from, to, o), o); }
+made make_copy(const selection& from, const selection& to, const copy_options& o) { return attempt_and_tell(o, from, to); }
 
 void begin_copy(pending* p) noexcept
 {

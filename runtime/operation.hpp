@@ -125,6 +125,7 @@ struct ordering {
     gpu_order after;
     gpu_wait before;
     device_order* by = nullptr;
+    std::uintptr_t mark = 0;          ///< what its pieces come after
     std::uintptr_t held = 0;          ///< the stream that waits for it
     device_order::waiting waiting{};
     bool waits = false;               ///< it is in the engine's list of those whose point has not come
@@ -151,9 +152,7 @@ struct operation final : pending, hook, timer {
     class wye::progress* progress = nullptr;
     note* notify = nullptr;
     ordering* ordered = nullptr;
-    std::uintptr_t mark = 0;     ///< what its pieces come after
     engine* by = nullptr;
-    pair_meter* meter = nullptr; ///< of the first extent, for the latency
     std::uint64_t began = 0;     ///< steady nanoseconds; 0 when this one is not sampled
     std::uint32_t count = 0, left = 0; ///< extents, and those not over
     std::uint32_t leg_count = 0;
@@ -177,7 +176,10 @@ struct operation final : pending, hook, timer {
         over = moved = express = served = false;
     }
 };
-static_assert(sizeof(operation) <= 384);
+static_assert(sizeof(operation) <= 368);
+
+/// What its pieces come after; 0: nothing.
+inline std::uintptr_t mark_of(const operation& op) noexcept { return op.ordered ? op.ordered->mark : 0; }
 
 /// What those of its transfers end with that had not ended by themselves when it was stopped.
 inline error_code stop_error(const operation& op) noexcept

@@ -40,7 +40,7 @@ bool engine::ordered(operation& op) noexcept
     ordering& o = *op.ordered;
     if (!enter(op, o)) return false;
     error_code why;
-    if (op.mark == 0 || o.by->passed(op.mark, o.waiting, why)) {
+    if (o.mark == 0 || o.by->passed(o.mark, o.waiting, why)) {
         if (why) stop(op, why);
         return !why;
     }
@@ -65,7 +65,7 @@ bool engine::enter(operation& op, ordering& o) noexcept
     if (s) device = s->device;
     error_code why;
     if (o.after.at != gpu_order::point::none) {
-        op.mark = o.by->mark(o.after, device, why);
+        o.mark = o.by->mark(o.after, device, why);
         o.waiting = waiting_of(op, o.by, device);
     }
     if (!why && o.before.asked) o.held = o.by->hold(o.before, device, why);
@@ -80,7 +80,7 @@ std::size_t engine::go_on_in_order() noexcept
     for (std::size_t i = 0; i < waiting_.size();) {
         operation& op = *waiting_[i];
         error_code why;
-        if (!op.ordered->by->passed(op.mark, op.ordered->waiting, why)) {
+        if (!op.ordered->by->passed(op.ordered->mark, op.ordered->waiting, why)) {
             ++i;
             continue;
         }
@@ -98,7 +98,7 @@ void engine::leave_order(operation& op) noexcept
 {
     ordering& o = *std::exchange(op.ordered, nullptr);
     if (o.waits) std::erase(waiting_, &op);
-    if (op.mark != 0) o.by->forget(std::exchange(op.mark, 0));
+    if (o.mark != 0) o.by->forget(o.mark);
     if (o.held != 0) o.by->let_go(o.held, !op.error.failed());
     else if (o.before.status) *o.before.status = static_cast<std::uint32_t>(gpu_status::failed);
     delete &o;

@@ -115,7 +115,7 @@ piece* engine::cut(const line& w, lane& l, leg& g) noexcept
     if (l.one_of_many && op.priority == priority::background) p->bytes = std::min<std::uint64_t>(p->bytes, l.shallow_bytes);
     p->buffer = buffer;
     p->rail = l.rail;
-    p->order = op.mark;
+    p->order = mark_of(op);
     p->from = {x.from, x.from_offset + x.cut, p->bytes};
     p->to = staged ? staging_.buffer(buffer, p->bytes) : slice{x.to, x.to_offset + x.cut, p->bytes};
     p->session = x.opened ? (x.opened->source_open ? x.opened->source : staged ? 0 : x.opened->target) : 0;

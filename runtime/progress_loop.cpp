@@ -20,6 +20,8 @@ namespace {
 // passes find nothing, since then what is awaited may well be a socket.
 constexpr std::uint32_t io_cadence_busy = 32; // powers of two
 constexpr std::uint32_t io_cadence_idle = 8;
+// So does an agent that only listens, where handlers run in each pass: whoever writes to it is not in such a hurry.
+constexpr std::uint32_t listening_cadence = 4;
 // Handlers between two looks at the clock.
 constexpr std::size_t handlers_per_look = 8;
 constexpr duration guest_turn = std::chrono::microseconds{100};
@@ -144,7 +146,7 @@ std::size_t progress_loop::run(clock::time_point until)
     const entered here{*this};
     std::size_t total = 0;
     while (!stopped()) {
-        const std::size_t progress = pass(turn{});
+        const std::size_t progress = pass(turn{}, listening_cadence);
         total += progress;
         if (until != clock::time_point::max() && now() >= until) break;
         if (progress != 0) {
@@ -179,17 +181,19 @@ void progress_loop::stop() noexcept
     wake();
 }
 
-std::size_t progress_loop::pass(turn t)
+std::size_t progress_loop::pass(turn t, std::uint32_t listen_every)
 {
     std::size_t n = 0;
     bounded_ = t.bounded();
     if (inbox_.load(std::memory_order_relaxed)) n += take_inbox();
+    const bool listens = (passes_ & (listen_every - 1)) == 0;
     for (std::size_t i = 0; i < std::max<std::size_t>(1, sources_.size()); ++i) {
-        if (const std::size_t ran = run_ready(t)) { // of what one agent has finished, say
-            n += ran;
+        const std::size_t ran = run_ready(t); // of what one agent has finished, say
+        n += ran;
+        if (ran != 0)
             for (source* s : sources_) s->handed_over();
-        }
-        if (i < sources_.size() && sources_[i]->in_flight()) n += sources_[i]->poll(t);
+        if (i == sources_.size() || (n != 0 && !listens && sources_[i]->only_listens())) continue;
+        if (sources_[i]->in_flight()) n += sources_[i]->poll(t);
     }
     if (!timers_.empty()) n += fire_timers();
     ++passes_;

@@ -33,6 +33,8 @@ public:
     virtual void handed_over() noexcept {}
     /// Whether polling may still find something.
     virtual bool in_flight() const noexcept = 0;
+    /// Whether polling it finds nothing but what others begin.
+    virtual bool only_listens() const noexcept { return false; }
     /// Pieces that drivers have.
     virtual std::size_t outstanding() const noexcept = 0;
     /// Descriptors that turn readable when it would, added to `out`; false when some of it can only be polled.
@@ -99,6 +101,8 @@ public:
     void operation_finished() noexcept { --operations_; }
     /// Whether the caller of this pass counts the microseconds.
     bool in_bounded_turn() const noexcept { return bounded_; }
+    /// Whether no handler runs after this one in this pass.
+    bool runs_the_last() const noexcept { return batch_.empty(); }
     /// After something was begun from outside the loop: a guest needs a turn to see to it.
     void nudge() noexcept { if (depth_ == 0) kick(); }
 
@@ -115,7 +119,8 @@ private:
     struct entered; // marks the thread as inside the loop
 
     void bind_thread() noexcept;
-    std::size_t pass(turn);
+    /// Agents that only listen are polled in each so many of those that run handlers: a power of two.
+    std::size_t pass(turn, std::uint32_t listen_every = 1);
     std::size_t run_ready(turn);
     std::size_t take_inbox() noexcept;
     std::size_t fire_timers() noexcept;

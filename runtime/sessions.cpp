@@ -14,7 +14,6 @@ void engine::begin_step(operation& op, session_step& s, segment& object) noexcep
     operations_.push_back(op);
     op.left = 1;
     op.alike = false;
-    op.meter = nullptr;
     extent& x = *new (&op.one) extent;
     x.from = x.to = &object;
     x.at = phase::moving;

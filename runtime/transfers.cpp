@@ -274,7 +274,6 @@ void engine::begin(operation& op) noexcept
 
     const extent* first = op.extents;
     while (first->at == phase::over) ++first;
-    op.meter = first->route->pair;
     if (op.progress) {
         std::uint64_t bytes = 0;
         for (std::uint32_t i = 0; i < op.count; ++i)
@@ -408,13 +407,21 @@ void engine::close(operation& op, extent& x, error_code e) noexcept
     --op.left;
 }
 
+/// In the books of the pair of tiers that its first transfer was between.
+void engine::took(operation& op, duration time) noexcept
+{
+    const extent* x = op.extents;
+    while (!x->route) ++x;
+    x->route->pair->latency.add(time);
+}
+
 [[gnu::noinline]] void engine::finish(operation& op) noexcept
 {
     op.over = true;
     op.hook::unlink();
     for (std::uint32_t i = 0; i < op.leg_count; ++i) leave_queue(op.legs[i]);
     if (op.armed()) loop_.timers().remove(op);
-    if (op.began) op.meter->latency.add(duration{static_cast<duration::rep>(loop_.stamp() - op.began)});
+    if (op.began) took(op, duration{static_cast<duration::rep>(loop_.stamp() - op.began)});
     if (op.alike && !op.error.failed()) let_go_alike(op);
     else let_go(op);
     if (op.error.failed()) {

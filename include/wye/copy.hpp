@@ -28,13 +28,13 @@ namespace wye {
 /// empty batch) belongs to no runtime: it completes on the handler's executor or this thread's runtime, and where there
 /// is neither, as anything of Asio's, on the system executor, whose thread is another.
 template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
-[[nodiscard]] auto copy(slice from, slice to, const copy_options& options, Token&& token = boost::asio::deferred_t{})
+[[nodiscard]] auto copy(const slice& from, const slice& to, const copy_options& options, Token&& token = boost::asio::deferred_t{})
 {
     return boost::asio::async_initiate<Token, void(error_code, std::size_t)>(
         detail::initiate_copy{from, to, options}, token);
 }
 template <boost::asio::completion_token_for<void(error_code, std::size_t)> Token = boost::asio::deferred_t>
-[[nodiscard]] auto copy(slice from, slice to, Token&& token = boost::asio::deferred_t{})
+[[nodiscard]] auto copy(const slice& from, const slice& to, Token&& token = boost::asio::deferred_t{})
 {
     return boost::asio::async_initiate<Token, void(error_code, std::size_t)>(
         detail::initiate_plain_copy{from, to}, token);

@@ -4,9 +4,12 @@
 // nobody over there.
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -19,6 +22,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,6 +51,7 @@ struct moves {
     std::size_t bytes;
     unsigned window = 1;
     perf::kind kind = perf::kind::write;
+    bool huge_pages = false; ///< as pools for caches best have them; else memory is in pages of 4 KiB
 };
 
 constexpr moves cases[] = {{4_KiB},
@@ -64,7 +69,12 @@ constexpr moves cases[] = {{4_KiB},
                            {4_KiB, 16, kind::read},
                            {64_KiB, 16, kind::read},
                            {4_KiB, 1, kind::write_notify},
-                           {4_KiB, 16, kind::write_notify}};
+                           {4_KiB, 16, kind::write_notify},
+                           {64_KiB, 1, kind::write, true},
+                           {1_MiB, 1, kind::write, true},
+                           {1_MiB, 16, kind::write, true},
+                           {64_KiB, 1, kind::read, true},
+                           {1_MiB, 1, kind::read, true}};
 constexpr std::size_t area_bytes = 64_MiB;
 constexpr std::uint32_t at_once = 64; ///< notifications that are counted by one wait
 
@@ -73,7 +83,7 @@ std::string name_of(const moves& m)
     constexpr const char* names[] = {"", "read/", "batch/", "write_notify/"};
     const bool large = m.bytes >= 1_MiB;
     const std::string size = std::to_string(m.bytes / (large ? 1_MiB : 1_KiB)) + (large ? "MiB" : "KiB");
-    return std::string{"fabric/same_host/"} + names[static_cast<std::size_t>(m.kind)] + size +
+    return std::string{"fabric/same_host/"} + (m.huge_pages ? "huge_pages/" : "") + names[static_cast<std::size_t>(m.kind)] + size +
            (m.window == 1 ? "" : "/w" + std::to_string(m.window));
 }
 
@@ -117,10 +127,28 @@ private:
     bool set_ = false;
 };
 
+/// Memory to copy from or to, all of it there.
+class area {
+public:
+    explicit area(bool huge_pages) : at_{static_cast<std::byte*>(std::aligned_alloc(2_MiB, area_bytes))}
+    {
+        if (!at_) throw std::bad_alloc{};
+        ::madvise(at_, area_bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+        std::memset(at_, 1, area_bytes);
+    }
+    ~area() { std::free(at_); }
+    area(const area&) = delete;
+    std::byte* data() const noexcept { return at_; }
+    std::span<std::byte> bytes() const noexcept { return {at_, area_bytes}; }
+
+private:
+    std::byte* at_;
+};
+
 /// What the other process says of itself, and then its metadata.
 struct introduction {
-    std::uint64_t landed = 0; ///< where its memory is
-    std::uint64_t bytes = 0;  ///< of metadata
+    std::uint64_t landed[2]{}; ///< where its memory is, in small pages and in huge ones
+    std::uint64_t bytes = 0;   ///< of metadata
 };
 
 /// The other process. Ends when `input` does.
@@ -138,8 +166,10 @@ public:
 private:
     wye::task<> serve()
     {
-        pool_ = co_await there_.register_memory(wye::dram(landed_));
+        pool_ = co_await there_.register_memory(wye::dram(landed_.bytes()));
+        huge_pool_ = co_await there_.register_memory(wye::dram(huge_.bytes()));
         co_await there_.publish("kv", pool_);
+        co_await there_.publish("huge", huge_pool_);
         introduce();
         char end;
         try {
@@ -151,7 +181,8 @@ private:
     void introduce()
     {
         const std::vector<std::byte> how = there_.metadata();
-        const introduction about{reinterpret_cast<std::uintptr_t>(landed_.data()), how.size()};
+        const introduction about{
+            {reinterpret_cast<std::uintptr_t>(landed_.data()), reinterpret_cast<std::uintptr_t>(huge_.data())}, how.size()};
         if (::write(output_, &about, sizeof about) < 0 || ::write(output_, how.data(), how.size()) < 0) ::_exit(1);
     }
     wye::task<> count()
@@ -162,10 +193,10 @@ private:
         }
     }
 
-    std::vector<std::byte> landed_ = std::vector<std::byte>(area_bytes);
+    area landed_{false}, huge_{true};
     wye::runtime rt_;
     wye::agent there_{rt_, "there", knowing_it()};
-    wye::region pool_;
+    wye::region pool_, huge_pool_;
     asio::posix::stream_descriptor input_;
     int output_;
 };
@@ -196,7 +227,7 @@ public:
         take(out[0], &about, sizeof about);
         metadata.resize(about.bytes);
         take(out[0], metadata.data(), about.bytes);
-        landed = about.landed;
+        std::ranges::copy(about.landed, landed);
         ::close(out[0]);
     }
     ~other_process()
@@ -207,7 +238,7 @@ public:
     other_process(const other_process&) = delete;
 
     pid_t id;
-    std::uint64_t landed = 0;
+    std::uint64_t landed[2]{};
     std::vector<std::byte> metadata;
 
 private:
@@ -225,7 +256,7 @@ private:
 
 class bench {
 public:
-    bench() : sent_(area_bytes)
+    bench()
     {
         here_.add(wye::make_same_host());
         spawn(rt_, open());
@@ -235,11 +266,11 @@ public:
     double megabytes_per_second_ours(const moves& m, std::size_t operations)
     {
         left_ = operations;
-        options_ = {};
-        if (m.kind == kind::write_notify) options_.notify = "page";
         const auto begin = clock::now();
         if (m.kind == kind::batch) spawn(rt_, batches(m));
-        else for (unsigned slot = 0; slot < m.window; ++slot) spawn(rt_, work(m, slot));
+        else
+            for (unsigned slot = 0; slot < m.window; ++slot)
+                spawn(rt_, m.kind == kind::write_notify ? tell(m, slot) : work(m, slot));
         rt_.run();
         return rate(m, operations, seconds_since(begin));
     }
@@ -248,11 +279,13 @@ public:
         const auto begin = clock::now();
         const unsigned at_a_time = m.kind == kind::batch ? m.window : 1;
         std::vector<iovec> here(at_a_time), there(at_a_time);
+        std::byte* const sent = (m.huge_pages ? huge_ : sent_).data();
+        const std::uint64_t landed = other_.landed[m.huge_pages];
         for (std::size_t i = 0; i < operations; i += at_a_time) {
             for (unsigned part = 0; part < at_a_time; ++part) {
                 const std::size_t at = (i + part) % m.window * m.bytes;
-                here[part] = {sent_.data() + at, m.bytes};
-                there[part] = {reinterpret_cast<void*>(other_.landed + at), m.bytes};
+                here[part] = {sent + at, m.bytes};
+                there[part] = {reinterpret_cast<void*>(landed + at), m.bytes};
             }
             const ssize_t moved = m.kind == kind::read
                                       ? ::process_vm_readv(other_.id, here.data(), at_a_time, there.data(), at_a_time, 0)
@@ -265,23 +298,39 @@ public:
 private:
     wye::task<> open()
     {
-        from_ = co_await here_.register_memory(wye::dram(sent_));
+        from_ = co_await here_.register_memory(wye::dram(sent_.bytes()));
+        huge_from_ = co_await here_.register_memory(wye::dram(huge_.bytes()));
         to_ = co_await here_.connect(other_.metadata);
         kv_ = to_.published("kv");
+        huge_kv_ = to_.published("huge");
+    }
+    wye::transfer written(const moves& m, unsigned slot)
+    {
+        return {(m.huge_pages ? huge_from_ : from_).block(slot, m.bytes), (m.huge_pages ? huge_kv_ : kv_).block(slot, m.bytes)};
     }
     wye::task<> work(moves m, unsigned slot)
     {
-        wye::slice from = from_.block(slot, m.bytes), to = kv_.block(slot, m.bytes);
+        auto [from, to] = written(m, slot);
         if (m.kind == kind::read) std::swap(from, to);
         for (; left_ != 0;) {
             --left_;
-            co_await wye::copy(from, to, options_);
+            co_await wye::copy(from, to);
+        }
+    }
+    wye::task<> tell(moves m, unsigned slot)
+    {
+        const auto [from, to] = written(m, slot);
+        wye::copy_options o;
+        o.notify = "page";
+        for (; left_ != 0;) {
+            --left_;
+            co_await wye::copy(from, to, o);
         }
     }
     wye::task<> batches(moves m)
     {
         std::vector<wye::transfer> all;
-        for (unsigned i = 0; i < m.window; ++i) all.push_back({from_.block(i, m.bytes), kv_.block(i, m.bytes)});
+        for (unsigned i = 0; i < m.window; ++i) all.push_back(written(m, i));
         for (; left_ >= m.window; left_ -= m.window) co_await wye::copy(all);
     }
     static double rate(const moves& m, std::size_t operations, double seconds)
@@ -290,14 +339,13 @@ private:
     }
 
     other_process other_; // before there is a thread
-    std::vector<std::byte> sent_;
+    area sent_{false}, huge_{true};
     wye::runtime rt_;
     wye::agent here_{rt_, "here", knowing_it()};
-    wye::region from_;
+    wye::region from_, huge_from_;
     wye::peer to_;
-    wye::slice kv_;
+    wye::slice kv_, huge_kv_;
     std::size_t left_ = 0;
-    wye::copy_options options_;
 };
 
 constexpr std::size_t slices = 18; ///< that the time of a case is cut into

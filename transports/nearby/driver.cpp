@@ -94,7 +94,7 @@ wye::limits nearby_driver::limits() const noexcept
     l.chunk_bytes = options_.chunk_bytes;
     l.window_chunks = options_.window_chunks;
     l.window_bytes = options_.window_bytes;
-    l.at_once_bytes = 16_KiB;
+    l.at_once_bytes = 64_KiB;
     l.latency = std::chrono::microseconds{2};
     l.bytes_per_second = 8e9;
     return l;
