@@ -19,13 +19,15 @@ namespace wye::storage::s3 {
 
 namespace {
 
-// A BIO over a socket that, unlike OpenSSL's own, raises no SIGPIPE.
+// A BIO over a socket that, unlike OpenSSL's own, raises no SIGPIPE, and is told when more records follow at once: then
+// the kernel makes large packets of them.
 
 int send_quietly(BIO* b, const char* data, int size)
 {
     BIO_clear_retry_flags(b);
-    const auto fd = static_cast<int>(reinterpret_cast<std::intptr_t>(::BIO_get_data(b)));
-    const ssize_t n = ::send(fd, data, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+    const auto& s = *static_cast<const stream*>(::BIO_get_data(b));
+    const int flags = MSG_NOSIGNAL | (s.more_follows() ? MSG_MORE : 0);
+    const ssize_t n = ::send(s.descriptor(), data, static_cast<std::size_t>(size), flags);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_write(b);
     return static_cast<int>(n);
 }
@@ -33,7 +35,7 @@ int send_quietly(BIO* b, const char* data, int size)
 int receive(BIO* b, char* data, int size)
 {
     BIO_clear_retry_flags(b);
-    const auto fd = static_cast<int>(reinterpret_cast<std::intptr_t>(::BIO_get_data(b)));
+    const int fd = static_cast<const stream*>(::BIO_get_data(b))->descriptor();
     const ssize_t n = ::recv(fd, data, static_cast<std::size_t>(size), 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_read(b);
     return static_cast<int>(n);
@@ -116,7 +118,7 @@ void stream::secure(const tls_settings& s, const std::string& host)
     ssl_ = ::SSL_new(s.get());
     BIO* const b = ssl_ ? ::BIO_new(quiet_socket()) : nullptr;
     if (!b) throw system_error(s3_errc::tls, "SSL_new");
-    ::BIO_set_data(b, reinterpret_cast<void*>(static_cast<std::intptr_t>(fd_)));
+    ::BIO_set_data(b, this);
     ::SSL_set_bio(ssl_, b, b);
     ::SSL_set_connect_state(ssl_);
     if (is_address(host)) {
@@ -192,7 +194,9 @@ stream::outcome stream::write(const iovec* parts, int count, std::size_t& sent, 
     if (ssl_) {
         ::ERR_clear_error();
         errno = 0;
+        more_follows_ = count > 1 || parts[0].iov_len > SSL3_RT_MAX_PLAIN_LENGTH; // one record goes with each call
         const int n = ::SSL_write_ex(ssl_, parts[0].iov_base, parts[0].iov_len, &sent);
+        more_follows_ = false;
         return n == 1 ? outcome::some : tls_failed(n, e);
     }
     msghdr message{};

@@ -59,6 +59,8 @@ public:
     outcome write(const iovec* parts, int count, std::size_t& sent, error_code&) noexcept;
     bool tls() const noexcept { return ssl_ != nullptr; }
     int descriptor() const noexcept { return fd_; }
+    /// While TLS writes a record: whether another one comes right after it.
+    bool more_follows() const noexcept { return more_follows_; }
     /// What TLS made of the last failure, for people.
     const std::string& reason() const noexcept { return reason_; }
     bool wants_read = false, wants_write = false;
@@ -68,6 +70,7 @@ private:
 
     int fd_ = -1;
     ssl_st* ssl_ = nullptr;
+    bool more_follows_ = false;
     std::string reason_;
 };
 
