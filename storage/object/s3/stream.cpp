@@ -68,6 +68,9 @@ bool is_address(const std::string& host) noexcept
 }
 
 constexpr std::size_t read_ahead = 256 * 1024;
+// OpenSSL's own, but AES with 128 bits comes first, as in browsers: a quarter less to compute, on both sides.
+constexpr auto suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+constexpr auto ciphers_before_1_3 = "ECDHE+AESGCM+AES128:DEFAULT";
 
 } // namespace
 
@@ -77,6 +80,8 @@ tls_settings::tls_settings(const std::string& authorities, bool verify)
     if (!context_) throw system_error(s3_errc::tls, "SSL_CTX_new");
     SSL_CTX* const c = context_.get();
     SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
+    ::SSL_CTX_set_ciphersuites(c, suites);
+    ::SSL_CTX_set_cipher_list(c, ciphers_before_1_3);
     SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(c, 1); // one read of the socket for many records
     ::SSL_CTX_set_default_read_buffer_len(c, read_ahead);
