@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -116,6 +117,18 @@ int stream::connected() noexcept
     int failed = 0;
     socklen_t size = sizeof failed;
     return ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &failed, &size) == 0 ? failed : errno;
+}
+
+void stream::readable_at(int bytes) noexcept
+{
+    if (bytes == readable_at_) return;
+    if (::setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) == 0) readable_at_ = bytes;
+}
+
+bool stream::holds_back() const noexcept
+{
+    int waiting = 0;
+    return readable_at_ > 1 && ::ioctl(fd_, FIONREAD, &waiting) == 0 && waiting > 0;
 }
 
 void stream::secure(const tls_settings& s, const std::string& host)
