@@ -216,6 +216,18 @@ object bucket::object(std::string_view key) const
 {
     auto s = store_->locate(std::string{key});
     if (!s) throw system_error(errc::bad_name, std::string{key});
+    return named(std::move(s));
+}
+
+object bucket::object(std::string_view key, const object_condition& when) const
+{
+    auto s = store_->locate_if(std::string{key}, when);
+    if (!s) throw system_error(store_->locate(std::string{key}) ? errc::not_supported : errc::bad_name, std::string{key});
+    return named(std::move(s));
+}
+
+object bucket::named(std::unique_ptr<segment> s) const
+{
     s->home = home_;
     s->access = store_->access();
     checked(*engine_).adopt(*s);

@@ -51,6 +51,11 @@ public:
     /// Names an object; nothing is asked of the store. Throws system_error (`bad_name`) for a key the store
     /// cannot hold: empty, over 1024 bytes, or with a component the store forbids.
     wye::object object(std::string_view key) const;
+    /// Names it under a condition, for S3; of a directory it throws `not_supported`. A copy to it fails with what equals
+    /// `boost::system::errc::file_exists` where there is one that should be absent, with `s3_errc::changed` where it is another generation,
+    /// as does a copy from it; and with what equals `boost::system::errc::not_supported` where the server has no such condition.
+    /// What is written so goes in one request: above `s3_options::part_bytes` it is `errc::not_supported`.
+    wye::object object(std::string_view key, const object_condition&) const;
     /// Size and time; `errc::not_found`.
     task<object_info> stat(std::string_view key) const;
     /// All keys that begin with `prefix`, in byte order.
@@ -67,6 +72,8 @@ public:
     segment* root() const noexcept { return root_.get(); } ///< what stands for it when it is published
 
 private:
+    wye::object named(std::unique_ptr<segment>) const;
+
     std::unique_ptr<object_store> store_;
     std::unique_ptr<segment> root_;
     detail::engine* engine_ = nullptr;

@@ -97,6 +97,14 @@ struct object_info {
     std::string key;
     std::uint64_t size = 0;       ///< bytes
     std::chrono::system_clock::time_point modified{};
+    std::string tag{};            ///< of this generation of it, where the store has such (S3's ETag, quotes and all)
+};
+
+/// What must hold of an object, or a copy from it or to it fails and changes nothing. The store looks at it in the same step as it
+/// does what was asked, so of several who try one wins.
+struct object_condition {
+    bool absent = false; ///< of a target: there is none of this name
+    std::string tag{};   ///< it is this generation still
 };
 
 /// A part of a listing, in the order of the keys' bytes.
@@ -113,6 +121,8 @@ public:
     virtual wye::access access() const noexcept = 0;
     /// A name for an object; asks nobody, so it may not exist. Null when the key is malformed.
     virtual std::unique_ptr<segment> locate(std::string key) = 0;
+    /// The same under a condition. Null, too, when the store has no conditions.
+    virtual std::unique_ptr<segment> locate_if(std::string /*key*/, object_condition) { return nullptr; }
     virtual void stat(std::string key, std::function<void(error_code, object_info)>) = 0;
     /// Keys that begin with `prefix` and come after `after`, at most `most` of them.
     virtual void list(std::string prefix, std::string after, std::size_t most,

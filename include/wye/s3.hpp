@@ -85,7 +85,7 @@ enum class s3_errc {
     bad_answer,       ///< not HTTP, or not what was asked for
     no_credentials,   ///< nobody gave any
     proxy_refused,    ///< the proxy does not let us through
-    changed,          ///< the object was replaced while it was read
+    changed,          ///< the object was replaced while it was read, or is not the generation that was asked for
 };
 
 /// `message()` is "s3: 403 AccessDenied". Its values compare with the standard conditions.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <filesystem>
 #include <optional>
 #include <random>
 #include <string>
@@ -201,6 +202,38 @@ WYE_CO_TEST(cancelled_in_the_middle)
         BOOST_TEST(w.server.uploads() == 0u, stalls);
         BOOST_TEST((!e || w.server.objects().count("u") == 0u));
     }
+}
+
+// One of two writers makes the object; who replaces a generation names it.
+WYE_CO_TEST(conditions)
+{
+    tier_world w{rt};
+    co_await w.open();
+    object_condition absent, same;
+    absent.absent = true;
+    outcome r = co_await w.moves(w.from.at(0, 1'000), w.bucket.object("o", absent));
+    BOOST_TEST(!r.error, r.error.message());
+    r = co_await w.moves(w.from.at(0, 2'000), w.bucket.object("o", absent));
+    BOOST_TEST((r.error == sys::errc::file_exists));
+    BOOST_TEST(!w.bucket.why("o").empty());
+    const object_info there = co_await w.bucket.stat("o");
+    const std::vector<object_info> listed = co_await w.bucket.list("o");
+    BOOST_TEST((listed.size() == 1 && listed.front().tag == there.tag));
+    same.tag = there.tag;
+    r = co_await w.moves(w.gpu.at(0, 3'000), w.bucket.object("o", same)); // staged, and yet one request
+    BOOST_TEST(!r.error, r.error.message());
+    r = co_await w.moves(w.bucket.object("o", same), w.to.at(0, 3'000));
+    BOOST_TEST((r.error == s3_errc::changed));
+    r = co_await w.moves(w.from.at(0, most), w.bucket.object("large", absent));
+    BOOST_TEST((r.error == errc::not_supported));
+    BOOST_TEST((w.server.objects().size() == 1u && w.server.uploads() == 0u));
+
+    const std::string folder = "dir:" + std::filesystem::temp_directory_path().string();
+    bucket directory = co_await w.agent->open_bucket(folder);
+    const auto not_supported = [](const system_error& e) { return e.code() == errc::not_supported; };
+    BOOST_CHECK_EXCEPTION((void)directory.object("o", absent), system_error, not_supported);
+    const auto bad_name = [](const system_error& e) { return e.code() == errc::bad_name; };
+    BOOST_CHECK_EXCEPTION((void)w.bucket.object("", absent), system_error, bad_name);
 }
 
 // Many more than there are connections wait in turn.

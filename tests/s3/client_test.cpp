@@ -170,6 +170,25 @@ BOOST_AUTO_TEST_CASE(a_get_resumes_at_any_byte)
     BOOST_TEST(f.told.empty());
 }
 
+// The kernel wakes nobody for a few bytes of a large body; a server that is slow with them is not taken for a silent one.
+BOOST_AUTO_TEST_CASE(a_slow_server_is_not_silent)
+{
+    testing::fake_s3 server;
+    testing::fault_proxy proxy{server.port()};
+    world w{make_s3(impatient()), url_at(proxy.port())};
+    const bytes data = pattern(800'000);
+    BOOST_TEST(!w.put("o", data));
+    proxy.follow([](unsigned) {
+        testing::fault f;
+        f.bytes_per_second = 400'000;
+        return f;
+    });
+    world slow{make_s3(impatient()), url_at(proxy.port())};
+    BOOST_TEST((slow.get("o", data.size(), 0, true).data == data));
+    BOOST_TEST(slow.get("o", 1'000).data.size() == 1'000u);
+    BOOST_TEST(proxy.accepted() == 1u);
+}
+
 // The same through a proxy that counts bytes of the connection, both ways.
 BOOST_AUTO_TEST_CASE(a_put_is_sent_again_whatever_breaks)
 {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The S3 driver at its seam, against OpenStack Swift with its S3 interface, or any other server:
 // WYE_S3_SERVER=http://host:port with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and a bucket named "bucket" there.
+// With WYE_S3_TLS_SERVER=https://host:port the same over TLS, by a certificate that WYE_S3_TLS_CA (a file) vouches for.
 // WYE_S3_LARGE=1 adds an object of 1 GiB, WYE_S3_KEYS=10000 lists so many, WYE_S3_CLIENTS=1 asks awscli and s3cmd, too.
 #define BOOST_TEST_MODULE s3_swift
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -207,6 +210,34 @@ BOOST_AUTO_TEST_CASE(ranges)
     out.abandon();
 }
 
+// Where the server has none it says so, and does nothing.
+BOOST_AUTO_TEST_CASE(conditions)
+{
+    swift_world w;
+    const auto named = [&](const object_condition& when) { return w.store->locate_if("condition", when); };
+    BOOST_TEST(!w.put("condition", pattern(100)));
+    object_condition absent, this_one, another;
+    absent.absent = true;
+    this_one.tag = w.stat("condition").second.tag;
+    another.tag = "\"0123456789abcdef0123456789abcdef\"";
+    const object_page listed = w.page("condition", "", 10);
+    BOOST_TEST_REQUIRE(listed.objects.size() == 1u);
+    BOOST_TEST(listed.objects.front().tag == this_one.tag);
+    BOOST_TEST((w.get(*named(this_one), 100, 0, true).data == pattern(100)));
+    BOOST_TEST((w.get(*named(another), 100, 0, true).error == s3_errc::changed));
+
+    const error_code exists = w.put(*named(absent), pattern(200));
+    BOOST_TEST((exists == sys::errc::file_exists || exists == sys::errc::not_supported), exists.message());
+    const error_code changed = w.put(*named(another), pattern(300));
+    BOOST_TEST((changed == s3_errc::changed || changed == sys::errc::not_supported), changed.message());
+    BOOST_TEST((w.get("condition", 100, 0, true).data == pattern(100)));
+    if (changed == s3_errc::changed) BOOST_TEST(!w.put(*named(this_one), pattern(400)));
+    BOOST_TEST(!w.remove("condition"));
+    const error_code made = w.put(*named(absent), pattern(500));
+    BOOST_TEST((exists == sys::errc::file_exists ? !made : made == sys::errc::not_supported), made.message());
+    BOOST_TEST_MESSAGE("If-None-Match: " << exists.message() << "; If-Match: " << changed.message());
+}
+
 BOOST_AUTO_TEST_CASE(many_keys)
 {
     swift_world w;
@@ -291,6 +322,31 @@ BOOST_AUTO_TEST_CASE(wrong_secrets)
     BOOST_TEST((missing.put("o", pattern(10)) == sys::errc::no_such_file_or_directory));
 }
 
+// A driver that believes it is half an hour later than it is: told by an answer with that date, and mended by the server's own.
+BOOST_AUTO_TEST_CASE(skewed_clocks)
+{
+    const std::string at = server().endpoint;
+    testing::fault_proxy proxy{static_cast<std::uint16_t>(std::stoul(at.substr(at.rfind(':') + 1)))};
+    const std::time_t later = std::time(nullptr) + 1800;
+    std::tm parts{};
+    ::gmtime_r(&later, &parts);
+    char date[40];
+    std::strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    proxy.follow([&](unsigned n) {
+        testing::fault f;
+        if (n == 0) f.canned = std::string{"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\nDate: "} + date + "\r\n\r\n";
+        return f;
+    });
+    std::string told;
+    s3_options o = patient();
+    o.failed = [&](const s3_failure& f) { told = f.to_string(); };
+    world w{make_s3(o), "s3://bucket?endpoint=http://127.0.0.1:" + std::to_string(proxy.port())};
+    BOOST_TEST((w.put("clock", pattern(10)) == sys::errc::permission_denied));
+    BOOST_TEST((told.find("RequestTimeTooSkewed") != told.npos), told);
+    BOOST_TEST(!w.put("clock", pattern(10)), told);
+    BOOST_TEST(!w.remove("clock"));
+}
+
 namespace {
 
 /// Shakes hands with one caller after the other and knows nothing else.
@@ -331,39 +387,51 @@ private:
     std::thread thread_;
 };
 
+/// A server that speaks TLS: a Swift whose clock is half an hour ahead of ours, or what WYE_S3_TLS_SERVER names.
+struct secure_server {
+    explicit secure_server(const fs::path& folder)
+        : certificate{from_environment("WYE_S3_TLS_CA", (folder / "good.pem").c_str())},
+          endpoint{from_environment("WYE_S3_TLS_SERVER", "")}
+    {
+        if (!endpoint.empty()) return;
+        const std::string key = folder / "good.key";
+        testing::make_certificate(certificate, key, "IP:127.0.0.1");
+        swift.emplace(WYE_SWIFT_SERVER, 1800, std::vector<std::string>{certificate, key});
+        endpoint = "https://127.0.0.1:" + std::to_string(swift->port());
+    }
+    std::string certificate, endpoint;
+    std::optional<testing::swift_process> swift;
+};
+
 } // namespace
 
-// Over TLS, and with a server whose clock is half an hour ahead of ours.
-BOOST_AUTO_TEST_CASE(certificates_and_clocks, *boost::unit_test::precondition([](boost::unit_test::test_unit_id) {
-    return server().swift != nullptr;
+BOOST_AUTO_TEST_CASE(certificates, *boost::unit_test::precondition([](boost::unit_test::test_unit_id) {
+    return server().swift || std::getenv("WYE_S3_TLS_SERVER");
 }))
 {
     const temporary_directory here;
-    const std::string good = here.path / "good.pem", good_key = here.path / "good.key";
     const std::string old = here.path / "old.pem", old_key = here.path / "old.key";
-    testing::make_certificate(good, good_key, "IP:127.0.0.1");
     testing::make_certificate(old, old_key, "IP:127.0.0.1", -60);
-    const testing::swift_process secure{WYE_SWIFT_SERVER, 1800, {good, good_key}};
-    const auto at = [](std::uint16_t port, const std::string& host = "127.0.0.1") {
-        return "s3://bucket?endpoint=https://" + host + ":" + std::to_string(port);
-    };
+    const secure_server secure{here.path};
+    const std::string at = "s3://bucket?endpoint=" + secure.endpoint, trusted = "&ca=" + secure.certificate;
     {
-        swift_world w{patient(), at(secure.port()) + "&ca=" + good};
+        swift_world w{patient(), at + trusted};
         bytes data = pattern(17'000'000);
         BOOST_TEST(!w.put("tls", pattern(100'000)));
         BOOST_TEST((w.get("tls", 100'000, 0, true).data == pattern(100'000)));
         BOOST_TEST(!in_parts(w, "tls", data, 8 << 20));
         BOOST_TEST(reads_back(w, "tls", data));
     }
-    world unknown{make_s3(patient()), at(secure.port())};
+    world unknown{make_s3(patient()), at};
     BOOST_TEST((unknown.stat("tls").first == s3_errc::certificate));
     BOOST_TEST((unknown.store->why("tls").find("certificate") != std::string::npos), unknown.store->why("tls"));
-    world other_host{make_s3(patient()), at(secure.port(), "localhost") + "&ca=" + good};
+    const std::string by_name = "s3://bucket?endpoint=https://localhost" + secure.endpoint.substr(secure.endpoint.rfind(':'));
+    world other_host{make_s3(patient()), by_name + trusted};
     BOOST_TEST((other_host.stat("tls").first == s3_errc::certificate));
-    world careless{make_s3(patient()), at(secure.port()) + "&verify=off"};
+    world careless{make_s3(patient()), at + "&verify=off"};
     BOOST_TEST(!careless.stat("tls").first);
     const tls_server expired{old, old_key};
-    world late{make_s3(patient()), at(expired.port) + "&ca=" + old};
+    world late{make_s3(patient()), "s3://bucket?endpoint=https://127.0.0.1:" + std::to_string(expired.port) + "&ca=" + old};
     BOOST_TEST((late.stat("tls").first == s3_errc::certificate));
     BOOST_TEST((late.store->why("tls").find("expired") != std::string::npos), late.store->why("tls"));
 }

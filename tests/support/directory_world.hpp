@@ -118,9 +118,12 @@ struct world {
     /// One sole PUT.
     error_code put(const std::string& key, bytes data, std::optional<std::uint32_t> sum = {})
     {
-        const auto object = store->locate(key);
+        return put(*store->locate(key), std::move(data), sum);
+    }
+    error_code put(segment& object, bytes data, std::optional<std::uint32_t> sum = {})
+    {
         memory_segment memory{data};
-        auto c = chunk_of({&memory, 0, data.size()}, {object.get(), 0, data.size()});
+        auto c = chunk_of({&memory, 0, data.size()}, {&object, 0, data.size()});
         c.sole = true;
         c.has_checksum = sum.has_value();
         c.checksum = sum.value_or(0);
@@ -135,11 +138,14 @@ struct world {
     /// One GET of `[offset, offset + length)`.
     reading get(const std::string& key, std::size_t length, std::uint64_t offset = 0, bool whole = false)
     {
+        return get(*store->locate(key), length, offset, whole);
+    }
+    reading get(segment& object, std::size_t length, std::uint64_t offset = 0, bool whole = false)
+    {
         reading r;
         r.data.resize(length);
-        const auto object = store->locate(key);
         memory_segment memory{r.data};
-        auto c = chunk_of({object.get(), offset, length}, {&memory, 0, length});
+        auto c = chunk_of({&object, offset, length}, {&memory, 0, length});
         c.sole = whole;
         move(*d, c);
         r.error = c.error;
@@ -209,8 +215,9 @@ struct world {
 
 /// An object written or read in pieces, as the runtime does it. One side of the opening chunk is left empty.
 struct session {
-    session(world& in, const std::string& key, bytes& memory_bytes)
-        : w{in}, object{w.store->locate(key)}, memory{memory_bytes}
+    session(world& in, const std::string& key, bytes& memory_bytes) : session{in, in.store->locate(key), memory_bytes} {}
+    session(world& in, std::unique_ptr<segment> named, bytes& memory_bytes)
+        : w{in}, object{std::move(named)}, memory{memory_bytes}
     {
     }
     error_code open_put(std::uint64_t size)

@@ -314,6 +314,12 @@ std::string fake_s3::state::act(const request& r)
         return "HTTP/1.1 204 No Content\r\n\r\n";
     }
     if (r.method != "PUT") return refusal("405 Method Not Allowed", "MethodNotAllowed");
+    const auto there = objects.find(key);
+    if (r.headers.count("if-none-match") && there != objects.end()) return refusal("412 Precondition Failed", "PreconditionFailed");
+    if (const auto tag = r.headers.find("if-match"); tag != r.headers.end()) {
+        if (there == objects.end()) return refusal("404 Not Found", "NoSuchKey");
+        if (there->second.etag != tag->second) return refusal("412 Precondition Failed", "PreconditionFailed");
+    }
     object o{r.body, new_etag(), {}};
     for (const auto& [name, value] : r.headers)
         if (name.starts_with("x-amz-meta-") || name == "x-amz-checksum-crc32c") o.kept[name] = value;
@@ -355,8 +361,8 @@ std::string fake_s3::state::list(query q)
             truncated = true;
             break;
         }
-        text += "<Contents><Key>" + quoted(it->first) + "</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified><Size>" +
-                std::to_string(it->second.bytes.size()) + "</Size></Contents>";
+        text += "<Contents><Key>" + quoted(it->first) + "</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified><ETag>" +
+                it->second.etag + "</ETag><Size>" + std::to_string(it->second.bytes.size()) + "</Size></Contents>";
     }
     text += "<IsTruncated>" + std::string{truncated ? "true" : "false"} + "</IsTruncated></ListBucketResult>";
     return answer("200 OK", text);

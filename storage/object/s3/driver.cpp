@@ -31,8 +31,8 @@ struct session {
     virtual ~session() = default;
 };
 struct upload_session final : session {
-    upload_session(std::shared_ptr<client> by, part_memory& m, const std::string& key, std::uint64_t total, std::size_t part)
-        : in{std::move(by), m, key, total, part}
+    upload_session(const s3_object& to, part_memory& m, std::uint64_t total, std::size_t part)
+        : in{to.by, m, to.key, to.when, total, part}
     {
     }
     upload in;
@@ -207,14 +207,15 @@ flow<error_code> s3_driver::open(loan& l)
         // A part may be larger than a piece: S3 counts no further than 10000.
         const std::uint64_t least = (c.total + most_parts - 1) / most_parts;
         const std::size_t part = std::max<std::uint64_t>(options_.part_bytes, (least + 1_MiB - 1) / 1_MiB * 1_MiB);
-        auto in = std::make_unique<upload_session>(target.by, gathered_, target.key, c.total, part);
+        auto in = std::make_unique<upload_session>(target, gathered_, c.total, part);
         const error_code e = co_await in->in.begin();
         if (!e) c.session = reinterpret_cast<std::uintptr_t>(static_cast<session*>(in.release()));
         co_return e;
     }
     const s3_object& source = object(c.from);
     auto out = std::make_unique<download_session>();
-    const error_code e = co_await look_at(*source.by, source.key, c.urgent, l.stop, out->of);
+    error_code e = co_await look_at(*source.by, source.key, c.urgent, l.stop, out->of);
+    if (!e && !source.when.tag.empty() && out->of.etag != source.when.tag) e = s3_errc::changed;
     if (e) co_return e;
     c.total = out->of.size;
     c.has_checksum = out->of.sum.has_value();
@@ -247,7 +248,7 @@ flow<error_code> s3_driver::put(loan& l)
     if (!c.sole || c.to.offset != 0) co_return errc::not_supported; // objects are replaced whole
     std::optional<std::uint32_t> keep;
     if (c.has_checksum) keep = static_cast<std::uint32_t>(c.checksum);
-    const error_code e = co_await put_whole(*target.by, target.key, bytes, keep, c.urgent, l.stop);
+    const error_code e = co_await put_whole(*target.by, target.key, target.when, bytes, keep, c.urgent, l.stop);
     co_return e;
 }
 
@@ -260,7 +261,7 @@ flow<error_code> s3_driver::get(loan& l, std::size_t& bytes)
     range.into = {c.to.data(), static_cast<std::size_t>(c.from.length)};
     range.whole = c.sole;
     const auto* const s = static_cast<const download_session*>(reinterpret_cast<const session*>(c.session));
-    std::string must = s ? s->of.etag : std::string{};
+    std::string must = s ? s->of.etag : source.when.tag;
     read_result r = co_await read_range(*source.by, source.key, range, std::move(must), c.urgent, l.stop);
     bytes = r.bytes;
     if (!r.error && c.from.offset == 0) {

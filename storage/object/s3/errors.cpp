@@ -34,7 +34,7 @@ const char* what_of(s3_errc e) noexcept
     case s3_errc::bad_answer: return "the answer makes no sense";
     case s3_errc::no_credentials: return "nobody gave credentials";
     case s3_errc::proxy_refused: return "the proxy refused";
-    case s3_errc::changed: return "the object was replaced while it was read";
+    case s3_errc::changed: return "the object was replaced meanwhile";
     }
     return "unknown";
 }

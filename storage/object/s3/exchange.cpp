@@ -21,6 +21,8 @@ namespace http = boost::beast::http;
 constexpr std::size_t large_read = 2 * 1024 * 1024;
 // About 20 us of copying by the kernel, or of ciphering.
 constexpr std::size_t small_piece = 128 * 1024;
+// Of a body, while more than twice that is to come: a record of TLS may be with OpenSSL in part. Else each packet wakes us.
+constexpr int worth_waking = 256 * 1024;
 constexpr std::size_t first_read = 2048; // what comes of the body with the head is copied, so not much of it
 constexpr std::size_t most_head = 32 * 1024;
 
@@ -268,7 +270,10 @@ exchange::step exchange::body(bool bounded)
     std::size_t n = 0;
     error_code e;
     switch (on_.socket.read(into_.data() + got_.landed, static_cast<std::size_t>(std::min<std::uint64_t>(left_, most)), n, e)) {
-    case stream::outcome::again: on_.readable = false; return step::wait;
+    case stream::outcome::again:
+        on_.readable = false;
+        on_.socket.readable_at(left_ > 2 * worth_waking ? worth_waking : 1);
+        return step::wait;
     case stream::outcome::end: return ended();
     case stream::outcome::failed: got_.reason = on_.socket.reason(); return fail(e);
     case stream::outcome::some: break;
@@ -281,6 +286,7 @@ exchange::step exchange::body(bool bounded)
 
 exchange::step exchange::whole() noexcept
 {
+    on_.socket.readable_at(1);
     reusable_ = got_.sent && !cut_ && in_buffer_ == 0 && parser_->keep_alive();
     if (out_.tunnel) reusable_ = true;
     return step::over;
@@ -324,6 +330,10 @@ void exchange::check_time()
 {
     const duration allowed = got_.sent && at_ == phase::head && !got_.begun ? out_.answer_within : out_.stalled_after;
     // What has come and was not looked at yet is no silence: the loop may have been away.
+    if (on_.socket.holds_back()) {
+        on_.readable = true;
+        reactor_.run_soon(on_);
+    }
     if (on_.is_linked() || reactor::now() - last_ < allowed) return watch();
     fail(object_error(ETIMEDOUT));
     settle();

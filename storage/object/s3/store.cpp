@@ -33,6 +33,7 @@ error_code read_page(std::string_view text, object_page& page)
         if (at == "ListBucketResult/IsTruncated") page.more = value == "true";
         else if (at == "ListBucketResult/EncodingType") encoded = value == "url";
         else if (at == "ListBucketResult/Contents/Key") one.key = std::move(value);
+        else if (at == "ListBucketResult/Contents/ETag") one.tag = std::move(value);
         else if (at == "ListBucketResult/Contents/LastModified") one.modified = read_iso_date(value).value_or(wall_time{});
         else if (at == "ListBucketResult/Contents/Size")
             good = good && std::from_chars(value.data(), value.data() + value.size(), one.size).ec == std::errc{};
@@ -132,6 +133,7 @@ detached run_stat(std::shared_ptr<client> by, flows& all, std::string key, std::
     info.key = std::move(key);
     info.size = g.size;
     info.modified = g.modified;
+    info.tag = std::move(g.etag);
     done(e, std::move(info));
 }
 
@@ -173,10 +175,11 @@ public:
     {
     }
     wye::access access() const noexcept override { return access_; }
-    std::unique_ptr<segment> locate(std::string key) override
+    std::unique_ptr<segment> locate(std::string key) override { return locate_if(std::move(key), {}); }
+    std::unique_ptr<segment> locate_if(std::string key, object_condition when) override
     {
         if (!valid_key(key)) return nullptr;
-        auto s = std::make_unique<s3_object>(by_, std::move(key), access_);
+        auto s = std::make_unique<s3_object>(by_, std::move(key), std::move(when), access_);
         s->home = &home_;
         return s;
     }

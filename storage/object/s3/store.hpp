@@ -15,8 +15,8 @@ namespace wye::storage::s3 {
 /// The name of an object in a bucket.
 class s3_object final : public segment {
 public:
-    s3_object(std::shared_ptr<client> c, std::string k, wye::access a)
-        : segment{wye::tier::object}, by{std::move(c)}, key{std::move(k)}
+    s3_object(std::shared_ptr<client> c, std::string k, object_condition w, wye::access a)
+        : segment{wye::tier::object}, by{std::move(c)}, key{std::move(k)}, when{std::move(w)}
     {
         access = a;
         length = unbounded;
@@ -25,6 +25,7 @@ public:
 
     const std::shared_ptr<client> by;
     const std::string key;
+    const object_condition when;
 };
 
 /// 1 to 1024 bytes of UTF-8 without what XML cannot carry.

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -19,13 +20,15 @@ namespace wye::storage::s3 {
 
 namespace {
 
-// A BIO over a socket that, unlike OpenSSL's own, raises no SIGPIPE.
+// A BIO over a socket that, unlike OpenSSL's own, raises no SIGPIPE, and is told when more records follow at once: then
+// the kernel makes large packets of them.
 
 int send_quietly(BIO* b, const char* data, int size)
 {
     BIO_clear_retry_flags(b);
-    const auto fd = static_cast<int>(reinterpret_cast<std::intptr_t>(::BIO_get_data(b)));
-    const ssize_t n = ::send(fd, data, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+    const auto& s = *static_cast<const stream*>(::BIO_get_data(b));
+    const int flags = MSG_NOSIGNAL | (s.more_follows() ? MSG_MORE : 0);
+    const ssize_t n = ::send(s.descriptor(), data, static_cast<std::size_t>(size), flags);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_write(b);
     return static_cast<int>(n);
 }
@@ -33,7 +36,7 @@ int send_quietly(BIO* b, const char* data, int size)
 int receive(BIO* b, char* data, int size)
 {
     BIO_clear_retry_flags(b);
-    const auto fd = static_cast<int>(reinterpret_cast<std::intptr_t>(::BIO_get_data(b)));
+    const int fd = static_cast<const stream*>(::BIO_get_data(b))->descriptor();
     const ssize_t n = ::recv(fd, data, static_cast<std::size_t>(size), 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) BIO_set_retry_read(b);
     return static_cast<int>(n);
@@ -66,6 +69,9 @@ bool is_address(const std::string& host) noexcept
 }
 
 constexpr std::size_t read_ahead = 256 * 1024;
+// OpenSSL's own, but AES with 128 bits comes first, as in browsers: a seventh less to compute, on both sides.
+constexpr auto suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+constexpr auto ciphers_before_1_3 = "ECDHE+AESGCM+AES128:DEFAULT";
 
 } // namespace
 
@@ -75,6 +81,8 @@ tls_settings::tls_settings(const std::string& authorities, bool verify)
     if (!context_) throw system_error(s3_errc::tls, "SSL_CTX_new");
     SSL_CTX* const c = context_.get();
     SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
+    ::SSL_CTX_set_ciphersuites(c, suites);
+    ::SSL_CTX_set_cipher_list(c, ciphers_before_1_3);
     SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(c, 1); // one read of the socket for many records
     ::SSL_CTX_set_default_read_buffer_len(c, read_ahead);
@@ -111,12 +119,24 @@ int stream::connected() noexcept
     return ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &failed, &size) == 0 ? failed : errno;
 }
 
+void stream::readable_at(int bytes) noexcept
+{
+    if (bytes == readable_at_) return;
+    if (::setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) == 0) readable_at_ = bytes;
+}
+
+bool stream::holds_back() const noexcept
+{
+    int waiting = 0;
+    return readable_at_ > 1 && ::ioctl(fd_, FIONREAD, &waiting) == 0 && waiting > 0;
+}
+
 void stream::secure(const tls_settings& s, const std::string& host)
 {
     ssl_ = ::SSL_new(s.get());
     BIO* const b = ssl_ ? ::BIO_new(quiet_socket()) : nullptr;
     if (!b) throw system_error(s3_errc::tls, "SSL_new");
-    ::BIO_set_data(b, reinterpret_cast<void*>(static_cast<std::intptr_t>(fd_)));
+    ::BIO_set_data(b, this);
     ::SSL_set_bio(ssl_, b, b);
     ::SSL_set_connect_state(ssl_);
     if (is_address(host)) {
@@ -192,7 +212,9 @@ stream::outcome stream::write(const iovec* parts, int count, std::size_t& sent, 
     if (ssl_) {
         ::ERR_clear_error();
         errno = 0;
+        more_follows_ = count > 1 || parts[0].iov_len > SSL3_RT_MAX_PLAIN_LENGTH; // one record goes with each call
         const int n = ::SSL_write_ex(ssl_, parts[0].iov_base, parts[0].iov_len, &sent);
+        more_follows_ = false;
         return n == 1 ? outcome::some : tls_failed(n, e);
     }
     msghdr message{};

@@ -57,8 +57,14 @@ public:
 
     outcome read(void*, std::size_t bytes, std::size_t& got, error_code&) noexcept;
     outcome write(const iovec* parts, int count, std::size_t& sent, error_code&) noexcept;
+    /// The kernel calls it readable only when so many bytes are there, or the other side has ended. From 1.
+    void readable_at(int bytes) noexcept;
+    /// Whether some bytes are there, though not so many.
+    bool holds_back() const noexcept;
     bool tls() const noexcept { return ssl_ != nullptr; }
     int descriptor() const noexcept { return fd_; }
+    /// While TLS writes a record: whether another one comes right after it.
+    bool more_follows() const noexcept { return more_follows_; }
     /// What TLS made of the last failure, for people.
     const std::string& reason() const noexcept { return reason_; }
     bool wants_read = false, wants_write = false;
@@ -66,8 +72,9 @@ public:
 private:
     outcome tls_failed(int result, error_code&) noexcept;
 
-    int fd_ = -1;
+    int fd_ = -1, readable_at_ = 1;
     ssl_st* ssl_ = nullptr;
+    bool more_follows_ = false;
     std::string reason_;
 };
 

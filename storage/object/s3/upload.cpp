@@ -12,6 +12,7 @@
 
 #include <wye/checksum.hpp>
 
+#include "download.hpp"
 #include "errors.hpp"
 #include "xml.hpp"
 
@@ -26,6 +27,7 @@ constexpr std::size_t copy_slice = 64 * 1024; // ~15 us
 constexpr unsigned patience_for_completion = 4; // a server may put a large object together first
 constexpr int most_drops = 5;
 constexpr auto clocks_differ_by = 5s;
+constexpr auto name_of_upload = "x-amz-meta-wye-upload";
 
 std::string eight_digits(std::uint32_t n)
 {
@@ -46,6 +48,19 @@ void add_sums(call& c, const body_sums& sums)
     if (sums.crc) c.headers.emplace_back("x-amz-checksum-crc32c", base64(*sums.crc));
 }
 
+/// Returns the name that the object has from this request alone; empty without a condition.
+std::string add_condition(call& c, const object_condition& when)
+{
+    if (!when.absent && when.tag.empty()) return {};
+    if (when.absent) c.headers.emplace_back("If-None-Match", "*");
+    if (!when.tag.empty()) c.headers.emplace_back("If-Match", when.tag);
+    std::string nonce = any_name();
+    c.headers.emplace_back(name_of_upload, nonce);
+    return nonce;
+}
+
+bool within_quotes(std::string_view tag) noexcept { return tag.size() > 2 && tag.front() == '"' && tag.back() == '"'; }
+
 call control(std::string_view operation, std::string_view method, std::string key)
 {
     call c;
@@ -54,6 +69,15 @@ call control(std::string_view operation, std::string_view method, std::string ke
     c.key = std::move(key);
     c.urgent = true; // others wait for these, and there are few
     return c;
+}
+
+/// Whether the object is what we wrote under that name: perhaps it was done, and the answer lost.
+flow<bool> is_ours(client& by, std::string key, std::string nonce)
+{
+    call c = control("HEAD", "HEAD", std::move(key));
+    stop_signal never;
+    result r = co_await by.ask(c, never);
+    co_return !r.got.error && r.got.header(name_of_upload) == nonce;
 }
 
 std::span<const std::byte> bytes_of(const std::string& text) noexcept
@@ -97,8 +121,8 @@ flow<body_sums> sum_body(client& by, std::span<const std::byte> body)
     co_return sums;
 }
 
-flow<error_code> put_whole(client& by, std::string key, std::span<const std::byte> body, std::optional<std::uint32_t> keep,
-                           bool urgent, stop_signal& stop)
+flow<error_code> put_whole(client& by, std::string key, const object_condition& when, std::span<const std::byte> body,
+                           std::optional<std::uint32_t> keep, bool urgent, stop_signal& stop)
 {
     call c;
     c.operation = c.method = "PUT";
@@ -109,8 +133,26 @@ flow<error_code> put_whole(client& by, std::string key, std::span<const std::byt
     const body_sums sums = co_await sum_body(by, body);
     add_sums(c, sums);
     if (keep) c.headers.emplace_back("x-amz-meta-wye-crc32c", eight_digits(*keep));
-    result r = co_await by.ask(c, stop);
-    co_return r.got.error;
+    const std::string nonce = add_condition(c, when);
+    bool unanswered = false, bare = false;
+    for (;;) {
+        result r = co_await by.ask(c, stop);
+        unanswered = unanswered || r.unanswered;
+        if (r.got.status != 412 || nonce.empty()) co_return r.got.error;
+        // What stands in the way may be what an earlier try of this has made.
+        if (unanswered) {
+            const bool ours = co_await is_ours(by, c.key, nonce);
+            if (ours) co_return error_code{};
+        }
+        if (when.tag.empty()) co_return r.got.error;
+        // Ceph 16 knows a generation only without the quotes that it gave it.
+        generation there;
+        const error_code gone = co_await look_at(by, c.key, urgent, stop, there);
+        if (bare || gone || there.etag != when.tag || !within_quotes(when.tag)) co_return s3_errc::changed;
+        for (auto& [name, value] : c.headers)
+            if (name == "If-Match") value = when.tag.substr(1, when.tag.size() - 2);
+        bare = true;
+    }
 }
 
 /// `co_await change{upload}`: until a part is sent or has memory.
@@ -122,8 +164,9 @@ struct upload::change {
     void await_resume() const noexcept {}
 };
 
-upload::upload(std::shared_ptr<client> by, part_memory& memory, std::string key, std::uint64_t total, std::size_t part_bytes)
-    : by_{std::move(by)}, memory_{memory}, key_{std::move(key)}, total_{total}, part_bytes_{part_bytes}, nonce_{any_name()}
+upload::upload(std::shared_ptr<client> by, part_memory& memory, std::string key, const object_condition& when, std::uint64_t total,
+               std::size_t part_bytes)
+    : by_{std::move(by)}, memory_{memory}, key_{std::move(key)}, when_{when}, total_{total}, part_bytes_{part_bytes}, nonce_{any_name()}
 {
     parts_.resize(static_cast<std::size_t>(std::max<std::uint64_t>(1, (total + part_bytes_ - 1) / part_bytes_)));
 }
@@ -153,10 +196,12 @@ void upload::wake()
 flow<error_code> upload::begin()
 {
     if (parts_.size() == 1) co_return error_code{};
+    // Many servers do not look at a condition of the completion, and do not say so.
+    if (when_.absent || !when_.tag.empty()) co_return errc::not_supported;
     began_ = by_->now();
     call c = control("POST ?uploads", "POST", key_);
     c.query.emplace_back("uploads", "");
-    c.headers.emplace_back("x-amz-meta-wye-upload", nonce_);
+    c.headers.emplace_back(name_of_upload, nonce_);
     if (by_->of().checksums) {
         c.headers.emplace_back("x-amz-checksum-algorithm", "CRC32C");
         c.headers.emplace_back("x-amz-checksum-type", "FULL_OBJECT");
@@ -290,7 +335,7 @@ flow<error_code> upload::commit(std::optional<std::uint32_t> keep)
         if (e) co_return e;
         stop_signal never;
         const std::span<const std::byte> all{only.gathered.get(), only.filled};
-        e = co_await put_whole(*by_, key_, all, keep, true, never);
+        e = co_await put_whole(*by_, key_, when_, all, keep, true, never);
         co_return e;
     }
     const auto there = [](const part& p) { return !p.etag.empty(); };
@@ -323,24 +368,15 @@ flow<error_code> upload::complete(std::optional<std::uint32_t> keep)
     if (!r.got.error) co_return error_code{};
     // Perhaps it was done, and the answer lost.
     if (r.unanswered) {
-        const bool done = co_await is_there();
+        const bool done = co_await is_ours(*by_, key_, nonce_);
         if (done) co_return error_code{};
     }
     co_await drop(id_);
     if (r.unanswered) {
-        const bool done = co_await is_there();
+        const bool done = co_await is_ours(*by_, key_, nonce_);
         if (done) co_return error_code{};
     }
     co_return r.got.error;
-}
-
-/// Whether the object is the one that this upload makes.
-flow<bool> upload::is_there()
-{
-    call c = control("HEAD", "HEAD", key_);
-    stop_signal never;
-    result r = co_await by_->ask(c, never);
-    co_return !r.got.error && r.got.header("x-amz-meta-wye-upload") == nonce_;
 }
 
 flow<error_code> upload::abandon()

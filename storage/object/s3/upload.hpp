@@ -70,13 +70,14 @@ struct body_sums {
 flow<body_sums> sum_body(client&, std::span<const std::byte>);
 
 /// PUT of a whole object. `keep`: its CRC32C, kept with it for `verify`.
-flow<error_code> put_whole(client&, std::string key, std::span<const std::byte>, std::optional<std::uint32_t> keep,
-                           bool urgent, stop_signal&);
+flow<error_code> put_whole(client&, std::string key, const object_condition&, std::span<const std::byte>,
+                           std::optional<std::uint32_t> keep, bool urgent, stop_signal&);
 
 /// An object on its way in, in parts. What fits into one part is put at `commit`, in one request.
 class upload {
 public:
-    upload(std::shared_ptr<client>, part_memory&, std::string key, std::uint64_t total, std::size_t part_bytes);
+    upload(std::shared_ptr<client>, part_memory&, std::string key, const object_condition&, std::uint64_t total,
+           std::size_t part_bytes);
     ~upload();
 
     /// Asks for an upload, if there will be several parts.
@@ -103,7 +104,6 @@ private:
     flow<error_code> send(std::size_t index, std::span<const std::byte>, bool urgent, stop_signal&);
     detached send_gathered(std::size_t index, bool urgent);
     flow<error_code> complete(std::optional<std::uint32_t> keep);
-    flow<bool> is_there();
     flow<error_code> drop(std::string id);
     flow<void> drop_strays();
     flow<void> no_more_sends();
@@ -114,6 +114,7 @@ private:
     const std::shared_ptr<client> by_;
     part_memory& memory_;
     const std::string key_;
+    const object_condition when_;
     const std::uint64_t total_;
     const std::uint64_t part_bytes_;
     std::string id_, nonce_;
