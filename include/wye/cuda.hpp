@@ -27,6 +27,8 @@ struct cuda_options {
     std::vector<int> devices{};                ///< ordinals, as CUDA counts them here; empty: all
     gather_by gather = gather_by::automatic;
     unsigned gather_blocks = 16;               ///< of the kernel: how much of the device gathering may take (1 to 64)
+    unsigned gather_blocks_down = 5;           ///< where it writes host memory. Reads wait behind writes on the link: with as
+                                               ///< many of these, pages would come up at half the rate at which they go down
     unsigned gather_threads = 256;             ///< of each block (256 to 1024)
     std::size_t gather_list_bytes = 8_MiB;     ///< in one launch, about
     std::size_t gather_bytes = 256_KiB;        ///< larger pieces are copied one by one

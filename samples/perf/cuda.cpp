@@ -80,6 +80,7 @@ private:
         else if (s.gather == "copies") o.gather = wye::gather_by::copies;
         else if (s.gather != "automatic") throw std::runtime_error{"--gather is automatic, kernel, batch or copies"};
         if (s.gather_blocks != 0) o.gather_blocks = s.gather_blocks;
+        if (s.gather_blocks_down != 0) o.gather_blocks_down = s.gather_blocks_down;
         if (s.gather_threads != 0) o.gather_threads = s.gather_threads;
         if (s.gather_list_kib != 0) o.gather_list_bytes = s.gather_list_kib * 1_KiB;
         return o;

@@ -75,7 +75,8 @@ void measure(int argc, char** argv)
         .add("gather", s.gather, "cuda: how pages go: automatic, kernel, batch or copies (automatic)")
         .add("gather-threads", s.gather_threads, "cuda: of each block; 0: as the driver has it (0)")
         .add("gather-list-kib", s.gather_list_kib, "cuda: bytes of a launch; 0: as the driver has it (0)")
-        .add("gather-blocks", s.gather_blocks, "cuda: blocks of the copy kernel; 0: as the driver has it (0)");
+        .add("gather-blocks", s.gather_blocks, "cuda: blocks of the copy kernel; 0: as the driver has it (0)")
+        .add("gather-blocks-down", s.gather_blocks_down, "cuda: of those that write host memory; 0: as the driver has it (0)");
     const perf::suite& suite = find_suite(options.parse(argc, argv));
     if (!against.empty() && against != "raw") throw samples::bad_usage{"--against knows only raw"};
     s.command = suite.name;

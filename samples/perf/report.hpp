@@ -23,7 +23,7 @@ struct settings {
     std::size_t file_mib = 512;
     std::string vram = "standin";
     std::string gather = "automatic";
-    unsigned gather_blocks = 0, gather_threads = 0, gather_list_kib = 0; ///< 0: as the driver has it
+    unsigned gather_blocks = 0, gather_blocks_down = 0, gather_threads = 0, gather_list_kib = 0; ///< 0: as the driver has it
 };
 
 /// One line of the outcome. `ratio` is ours divided by raw whatever the unit: more is better where the unit

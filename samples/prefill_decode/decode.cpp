@@ -18,7 +18,7 @@ wye::task<message> rank::decode(const message& m)
         report.f.verified = static_cast<std::uint32_t>(m.mine.size());
         report.f.wrong = co_await count_wrong(m);
     }
-    spoil_pages(m.mine);
+    co_await spoil_pages(m.mine);
     co_return report;
 }
 
@@ -53,6 +53,7 @@ wye::task<std::uint32_t> rank::count_wrong(const message& m)
 {
     std::vector<bool> wrong(m.mine.size());
     for (std::uint32_t l = 0; l < layout_.layers; ++l) {
+        co_await carry(l, m.mine, false);
         for (std::uint32_t h = 0; h < layout_.halves; ++h)
             for (std::uint32_t i = 0; i < m.mine.size(); ++i) {
                 const page_id id{m.f.request, l, h, settings_.model.replicated ? 0 : at_.rank * layout_.heads,

@@ -14,7 +14,7 @@ wye::task<message> rank::prefill(const message& m)
     report.f.request = m.f.request;
     if (settings_.direction == direction::write) co_await write(m, report);
     else co_await hold(m, report);
-    spoil_pages(m.mine);
+    co_await spoil_pages(m.mine);
     co_return report;
 }
 
@@ -27,6 +27,7 @@ wye::task<> rank::compute_layer(const message& m, std::uint32_t layer)
                                  i * layout_.page_tokens};
                 compute(layout_, id, page_at(layer, h, m.mine[i]));
             }
+        co_await carry(layer, m.mine, true);
         co_await breathe();
     }
     if (settings_.direction == direction::write && settings_.layer_time.count() > 0)

@@ -132,6 +132,7 @@ wye::task<> rank::open()
 {
     agent_.add(wye::make_libfabric(fabric_options()));
     if (settings_.memory == memory_kind::standin) agent_.add(wye::drivers::vram_standin());
+    if (settings_.memory == memory_kind::gpu) add_gpu();
     for (std::uint32_t l = 0; l < layout_.layers; ++l) co_await open_layer(l);
     local_ = agent_.prepare(wye::blocks_of(layers_, layout_.part_bytes()));
     meeting_ = open_meeting_place(runtime_, settings_);
@@ -141,11 +142,23 @@ wye::task<> rank::open()
     line_.say(m);
 }
 
+/// Asked for here, not in the front: a process that has looked for GPUs cannot have children that use them.
+void rank::add_gpu()
+{
+    const std::string missing = wye::read_cuda().missing;
+    if (!missing.empty()) throw std::runtime_error{"--vram gpu: " + missing + "; --vram standin plays a GPU's memory in DRAM"};
+    agent_.add(wye::drivers::cuda());
+}
+
 wye::task<> rank::open_layer(std::uint32_t layer)
 {
     const wye::arena& a = memory_.emplace_back(layout_.layer_bytes());
     const bool vram = settings_.memory == memory_kind::standin;
-    const wye::memory m = vram ? wye::vram(a.data(), a.size()) : wye::dram(a.data(), a.size());
+    wye::memory m = vram ? wye::vram(a.data(), a.size()) : wye::dram(a.data(), a.size());
+    if (settings_.memory == memory_kind::gpu) {
+        at_hand_.push_back(co_await agent_.register_memory(m));
+        m = gpu_.emplace_back(a.size()).memory();
+    }
     const auto others = settings_.direction == direction::write ? wye::access::read_write : wye::access::read_only;
     try {
         layers_.push_back(co_await agent_.register_memory(m));
@@ -298,12 +311,27 @@ std::span<std::byte> rank::page_at(std::uint32_t layer, std::uint32_t half, std:
     return {memory_[layer].data() + layout_.offset(half, page), layout_.page_bytes()};
 }
 
-void rank::spoil_pages(std::span<const std::uint32_t> pages)
+wye::task<> rank::spoil_pages(std::span<const std::uint32_t> pages)
 {
-    if (!settings_.verify) return;
-    for (std::uint32_t l = 0; l < layout_.layers; ++l)
+    if (!settings_.verify) co_return;
+    for (std::uint32_t l = 0; l < layout_.layers; ++l) {
         for (std::uint32_t h = 0; h < layout_.halves; ++h)
             for (const std::uint32_t p : pages) spoil(layout_, page_at(l, h, p));
+        co_await carry(l, pages, true);
+    }
+}
+
+wye::task<> rank::carry(std::uint32_t layer, std::span<const std::uint32_t> pages, bool to_gpu)
+{
+    if (at_hand_.empty()) co_return;
+    std::vector<wye::transfer> all;
+    for (std::uint32_t h = 0; h < layout_.halves; ++h)
+        for (const std::uint32_t p : pages) {
+            const std::size_t at = layout_.offset(h, p), n = layout_.page_bytes();
+            const wye::slice here = at_hand_[layer].at(at, n), there = layers_[layer].at(at, n);
+            all.push_back(to_gpu ? wye::transfer{here, there} : wye::transfer{there, here});
+        }
+    co_await wye::copy(all);
 }
 
 std::span<const std::uint32_t> group_of(const std::vector<std::uint32_t>& all, std::size_t group, std::size_t groups) noexcept

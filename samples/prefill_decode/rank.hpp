@@ -83,6 +83,7 @@ private:
 
     wye::task<> live();
     wye::task<> open();
+    void add_gpu();
     wye::task<> open_layer(std::uint32_t layer);
     wye::task<> meet(message);
     wye::task<> connect(partner&, std::string hint);
@@ -109,7 +110,9 @@ private:
     std::vector<std::uint32_t> blocks(role side, const message&, const partner&) const;
     /// Lets the loop work between stretches of computing.
     wye::task<> breathe();
-    void spoil_pages(std::span<const std::uint32_t> pages);
+    wye::task<> spoil_pages(std::span<const std::uint32_t> pages);
+    /// Pages of a layer from where this program computes and checks them, having no kernels, to the GPU, or back.
+    wye::task<> carry(std::uint32_t layer, std::span<const std::uint32_t> pages, bool to_gpu);
     std::span<std::byte> page_at(std::uint32_t layer, std::uint32_t half, std::uint32_t page);
     static wye::agent_options agent_options(const settings&);
     wye::libfabric_options fabric_options() const;
@@ -120,9 +123,11 @@ private:
     wye::runtime runtime_;
     line line_;
     std::vector<wye::arena> memory_; ///< a tensor for each layer
+    std::vector<wye::gpu_memory> gpu_; ///< with `--vram gpu` they are here, and what `memory_` has is only computed and checked
     wye::agent agent_;
     std::unique_ptr<meeting_place> meeting_;
     std::vector<wye::region> layers_;
+    std::vector<wye::region> at_hand_; ///< `memory_`, with `--vram gpu`
     wye::prepared local_;
     std::vector<partners> others_;   ///< by engine
     samples::event idle_;

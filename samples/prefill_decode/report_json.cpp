@@ -51,7 +51,7 @@ json::object settings_of(const summary& s)
             {"layer_us", double(set.layer_time.count()) / 1e3},
             {"lease_s", double(set.lease.count()) / 1e9},
             {"verify", set.verify},
-            {"memory", set.memory == memory_kind::dram ? "DRAM" : "VRAM stand-in"},
+            {"memory", name_of(set.memory)},
             {"found_by", set.directory.empty() ? "side channels" : "directory"},
             {"rails", of(set.rails)}};
 }

@@ -78,7 +78,7 @@ void print_head(std::ostream& out, const settings& s)
         << workers(s.prefill, "prefill") << ", " << workers(s.decode, "decode") << '\n';
     label(out, "pages") << s.page_tokens << " tokens in " << s.model.layers << " layers, " << in_bytes(double(s.page_bytes()))
                         << " (heads 1/" << s.scale << " of the model's), pools of " << grouped(s.pages) << ", in "
-                        << (s.memory == memory_kind::dram ? "DRAM" : "VRAM's stand-in: DRAM that plays it") << '\n'
+                        << name_of(s.memory) << (s.memory == memory_kind::standin ? ": DRAM that plays it" : "") << '\n'
                         << std::flush;
 }
 

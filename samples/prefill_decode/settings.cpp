@@ -129,10 +129,8 @@ void read_load(settings& s, const words& w)
 
 memory_kind read_memory(const std::string& word)
 {
-    if (word == "gpu")
-        throw bad_usage{"--vram gpu: this sample does not use GPUs yet; --vram standin plays a GPU's memory in DRAM"};
-    constexpr std::array<std::pair<std::string_view, memory_kind>, 2> known{
-        {{"standin", memory_kind::standin}, {"none", memory_kind::dram}}};
+    constexpr std::array<std::pair<std::string_view, memory_kind>, 3> known{
+        {{"gpu", memory_kind::gpu}, {"standin", memory_kind::standin}, {"none", memory_kind::dram}}};
     return one_of("vram", word, known);
 }
 
@@ -168,6 +166,11 @@ std::string draw_secret()
 }
 
 } // namespace
+
+std::string_view name_of(memory_kind k) noexcept
+{
+    return k == memory_kind::dram ? "DRAM" : k == memory_kind::gpu ? "a GPU" : "VRAM stand-in";
+}
 
 std::string place::name() const
 {

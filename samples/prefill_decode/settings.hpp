@@ -18,7 +18,7 @@ enum class direction : std::uint8_t {
     write, ///< prefill writes into decode's pages, and tells it
     read,  ///< decode is told where prefill's pages are, reads them, and tells it that they are free
 };
-enum class memory_kind : std::uint8_t { dram, standin };
+enum class memory_kind : std::uint8_t { dram, standin, gpu };
 
 /// Engines of one role: each has ranks that share its heads, and one page table.
 struct engines {
@@ -66,6 +66,9 @@ struct place {
 
     std::string name() const; ///< of its agent: "prefill-0-1"
 };
+
+/// Where pages are, for reports.
+std::string_view name_of(memory_kind) noexcept;
 
 /// Reads the command line. Throws `samples::bad_usage` with one line that says what is wrong; prints the help and exits
 /// when asked to.

@@ -12,7 +12,6 @@ for bad in --model=gpt --scale=0 --layers=33 --direction=both --prefill-workers=
 done
 refuses 'heads' "$pd" --prefill-ranks 3
 refuses 'heads' "$pd" --decode-ranks 16
-refuses 'GPUs yet' "$pd" --vram gpu
 refuses 'pool' "$pd" --pages 10 --max-tokens 1024
 refuses '16384 pages' "$pd" --pages 200000 --max-tokens 1000000
 refuses 'memory' "$pd" --pages 200000 --scale 1
@@ -31,5 +30,9 @@ refuses 'knows no nosuch' "$pd" "${small[@]}" --directory nosuch://127.0.0.1:1
 # A GPU's memory is played by DRAM where this build can reach that over a fabric, and refused in one line where not.
 if ! "$pd" "${small[@]}" --vram standin > "$scratch/out" 2> "$scratch/err"; then
     refuses 'vram|route' "$pd" "${small[@]}" --vram standin
+fi
+# So is a real one's, where there is none.
+if ! "$pd" "${small[@]}" --vram gpu > "$scratch/out" 2> "$scratch/err"; then
+    refuses 'vram gpu|route' "$pd" "${small[@]}" --vram gpu
 fi
 if pgrep -f "^$pd" > /dev/null; then fail "left behind: $(pgrep -af "^$pd")"; fi

@@ -14,7 +14,8 @@ gpu::gpu(const api& a, int ordinal, CUdevice d, const cuda_options& o) noexcept
 {
     shop_.api = &a;
     shop_.gather = o.gather;
-    shop_.blocks = std::clamp(o.gather_blocks, 1u, 64u);
+    shop_.blocks_up = std::clamp(o.gather_blocks, 1u, 64u);
+    shop_.blocks_down = std::clamp(o.gather_blocks_down, 1u, 64u);
     shop_.threads = std::clamp(o.gather_threads / 32 * 32, least_threads, most_threads);
     shop_.list_bytes = o.gather_list_bytes;
     shop_.least = std::max(o.gather_least, 1u);

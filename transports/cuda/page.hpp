@@ -12,7 +12,7 @@ struct page {
 
 constexpr unsigned most_pages = 256; ///< of one launch
 constexpr unsigned least_threads = most_pages, most_threads = 1024; ///< of a block
-/// What a warp moves at a time: four 16-byte accesses a thread.
-constexpr unsigned unit_bytes = 32 * 16 * 4;
+/// What a warp moves at a time: eight 16-byte accesses a thread.
+constexpr unsigned unit_words = 8, unit_bytes = 32 * 16 * unit_words;
 
 } // namespace wye::cu

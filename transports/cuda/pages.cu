@@ -8,6 +8,7 @@ using wye::cu::most_pages;
 using wye::cu::page;
 using wye::cu::most_threads;
 using wye::cu::unit_bytes;
+using wye::cu::unit_words;
 
 namespace {
 
@@ -42,18 +43,18 @@ __device__ void copy_unit(const page& p, unsigned unit, bool last, unsigned lane
     const uint4* const from = reinterpret_cast<const uint4*>(p.from + head);
     uint4* const to = reinterpret_cast<uint4*>(p.to + head);
     const unsigned long long first = static_cast<unsigned long long>(unit) * words_of_unit + lane;
-    uint4 held[4];
+    uint4 held[unit_words];
     if (first - lane + words_of_unit <= words) {
 #pragma unroll
-        for (unsigned i = 0; i < 4; ++i) held[i] = __ldcs(from + first + i * warp);
+        for (unsigned i = 0; i < unit_words; ++i) held[i] = __ldcs(from + first + i * warp);
 #pragma unroll
-        for (unsigned i = 0; i < 4; ++i) __stcs(to + first + i * warp, held[i]);
+        for (unsigned i = 0; i < unit_words; ++i) __stcs(to + first + i * warp, held[i]);
     } else {
 #pragma unroll
-        for (unsigned i = 0; i < 4; ++i)
+        for (unsigned i = 0; i < unit_words; ++i)
             if (first + i * warp < words) held[i] = __ldcs(from + first + i * warp);
 #pragma unroll
-        for (unsigned i = 0; i < 4; ++i)
+        for (unsigned i = 0; i < unit_words; ++i)
             if (first + i * warp < words) __stcs(to + first + i * warp, held[i]);
     }
     if (unit == 0) copy_bytes(p.from, p.to, head, lane);

@@ -102,11 +102,11 @@ bool track::gather(chunk& c, std::size_t pages_out) noexcept
     return true;
 }
 
-CUresult track::launch(const page* list, unsigned count) noexcept
+CUresult track::launch(const page* list, unsigned count, bool down) noexcept
 {
     CUdeviceptr at = address(list);
     void* arguments[] = {&at, &count};
-    const unsigned blocks = std::min(shop_->blocks, count);
+    const unsigned blocks = std::min(down ? shop_->blocks_down : shop_->blocks_up, count);
     return shop_->api->cuLaunchKernel(shop_->kernel, blocks, 1, 1, shop_->threads, 1, 1, 0, stream(), arguments, nullptr);
 }
 
@@ -138,7 +138,8 @@ void track::send_list() noexcept
         for (unsigned i = 0; i < count_ && r == CUDA_SUCCESS; ++i)
             r = copy_now(list[i]);
     } else {
-        r = shop_->gather == gather_by::kernel ? launch(list, count_) : copy_batch(list, count_);
+        const bool down = building_.front()->to.tier() == tier::dram;
+        r = shop_->gather == gather_by::kernel ? launch(list, count_, down) : copy_batch(list, count_);
     }
     for (chunk* c = building_.front(); c; c = c->next) {
         c->scratch[0] = sent_ + 1;

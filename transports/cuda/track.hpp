@@ -47,7 +47,7 @@ struct shop {
     CUcontext context = nullptr;
     CUfunction kernel = nullptr;
     gather_by gather = gather_by::copies;
-    unsigned blocks = 16, threads = 256, least = 4;
+    unsigned blocks_up = 16, blocks_down = 5, threads = 256, least = 4;
     std::size_t list_bytes = 8_MiB;
     int priority = 0;
     pinned_memory* pinned = nullptr;
@@ -99,7 +99,7 @@ private:
 
     CUresult copy_now(const page&) noexcept;
     CUresult copy_parts(const page&) noexcept;
-    CUresult launch(const page* list, unsigned count) noexcept;
+    CUresult launch(const page* list, unsigned count, bool down) noexcept;
     CUresult copy_batch(const page* list, unsigned count) noexcept;
     void send_list() noexcept;
     void write_word() noexcept;
