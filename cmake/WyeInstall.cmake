@@ -16,11 +16,13 @@ install(EXPORT wye_targets NAMESPACE wye:: FILE wyeTargets.cmake DESTINATION ${c
 # A static library hands its own dependencies on to whoever links it.
 get_target_property(kind wye TYPE)
 set(WYE_RELINKS_CRYPTO OFF)
+set(WYE_RELINKS_JSON OFF)
 set(WYE_RELINKS_URING OFF)
 set(WYE_RELINKS_FABRIC OFF)
 set(WYE_RELINKS_HWLOC OFF)
 if(kind STREQUAL "STATIC_LIBRARY")
     set(WYE_RELINKS_CRYPTO ON)
+    set(WYE_RELINKS_JSON ${WYE_HAS_ETCD})
     set(WYE_RELINKS_URING ${WYE_HAS_URING})
     set(WYE_RELINKS_FABRIC ${WYE_HAS_FABRIC})
     set(WYE_RELINKS_HWLOC ${WYE_HAS_HWLOC})

@@ -94,9 +94,13 @@ install_what_is_missing() {
     [ -z "$wanted" ] || die "installed, and yet not found or too old: $wanted"
 }
 
-# Prints what only some tests need, which skip without it: an object store that checks signatures.
+# Prints what only some tests need, which skip without it: an object store that checks signatures, and etcd.
 missing_servers() {
-    /usr/bin/python3 -c 'import eventlet, swift' 2> /dev/null || echo swift-proxy swift-account swift-container swift-object
+    if ! /usr/bin/python3 -c 'import eventlet, swift' 2> /dev/null && apt_offers swift-proxy; then
+        echo swift-proxy swift-account swift-container swift-object
+    fi
+    have_tool etcd || ! apt_offers etcd-server || echo etcd-server
+    have_tool etcdctl || ! apt_offers etcd-client || echo etcd-client
 }
 
 # install_servers: for the gate. Whatever stands in the way, the tests say what they lack. No daemon is started.
@@ -105,7 +109,6 @@ install_servers() {
     wanted=$(missing_servers)
     [ -n "$wanted" ] || return 0
     have_tool apt-get || return 0
-    apt_offers swift-proxy || return 0
     say "installing for tests: $wanted"
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends --no-remove \

@@ -9,6 +9,7 @@
 #include <wye/directory.hpp>
 #include <wye/drivers.hpp>
 #include <wye/error.hpp>
+#include <wye/etcd.hpp>
 #include <wye/fabric.hpp>
 #include <wye/file.hpp>
 #include <wye/flight.hpp>

@@ -41,19 +41,9 @@ task<> connection::secure(asio::ssl::context& c, asio::ssl::stream_base::handsha
     co_await tls_->async_handshake(as, asio::use_awaitable);
 }
 
-wire::digest connection::session()
+task<> connection::write(std::span<const std::byte> from)
 {
-    if (!tls_) return {};
-    return session_of(*tls_);
-}
-
-task<> connection::send(channel::kind k, wire::view body)
-{
-    // In one piece: what is answered to a header alone would wait for the rest of it.
-    const channel::header h = channel::encode_header(k, body.size());
-    wire::bytes all(h.begin(), h.end());
-    all.insert(all.end(), body.begin(), body.end());
-    const auto whole = asio::buffer(all);
+    const auto whole = asio::buffer(from.data(), from.size());
     if (tls_) co_await asio::async_write(*tls_, whole, asio::use_awaitable);
     else co_await asio::async_write(socket, whole, asio::use_awaitable);
 }
@@ -65,15 +55,11 @@ task<> connection::read(std::span<std::byte> to)
     else co_await asio::async_read(socket, whole, asio::use_awaitable);
 }
 
-task<wire::bytes> connection::receive(channel::kind due)
+task<std::size_t> connection::read_some(std::span<std::byte> to)
 {
-    channel::header h;
-    co_await read(h);
-    const auto length = channel::decode_header(h, due);
-    if (!length) throw system_error(errc::bad_metadata, "not a side channel's frame");
-    wire::bytes body(*length);
-    co_await read(body);
-    co_return body;
+    const auto room = asio::buffer(to.data(), to.size());
+    if (tls_) co_return co_await tls_->async_read_some(room, asio::use_awaitable);
+    co_return co_await socket.async_read_some(room, asio::use_awaitable);
 }
 
 } // namespace wye::detail

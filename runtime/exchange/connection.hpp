@@ -12,13 +12,12 @@
 #include <wye/task.hpp>
 #include <wye/units.hpp>
 
-#include "channel_frames.hpp"
 #include "tls.hpp"
 
 namespace wye::detail {
 
-/// A side channel's connection: frames over TCP or TLS, under a deadline that closes it. Held by shared pointer, by the
-/// coroutine that talks over it and by who may close it.
+/// TCP or TLS under a deadline that closes it. Held by shared pointer, by the coroutine that talks over it and by who may
+/// close it.
 class connection : public std::enable_shared_from_this<connection> {
 public:
     explicit connection(boost::asio::ip::tcp::socket s) : socket{std::move(s)}, timer_{socket.get_executor()} {}
@@ -34,13 +33,14 @@ public:
 
     /// Whatever is sent from now on goes through TLS. For a caller with a host, that must be in the certificate.
     task<> secure(boost::asio::ssl::context&, boost::asio::ssl::stream_base::handshake_type, std::string host = {});
-    /// Of the TLS session; zero without.
-    wire::digest session();
-
-    task<> send(channel::kind, wire::view body);
+    task<> write(std::span<const std::byte>);
+    /// All of it.
     task<> read(std::span<std::byte>);
-    /// A frame of this kind. Throws `bad_metadata` for anything else.
-    task<wire::bytes> receive(channel::kind);
+    /// What is there, at least one byte. Throws `asio::error::eof` at the end.
+    task<std::size_t> read_some(std::span<std::byte>);
+
+protected:
+    tls_stream* tls() noexcept { return tls_ ? &*tls_ : nullptr; }
 
 private:
     boost::asio::steady_timer timer_;

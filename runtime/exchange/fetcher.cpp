@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who calls a side channel.
-#include <charconv>
 #include <utility>
 
 #include <boost/asio/connect.hpp>
@@ -9,7 +8,8 @@
 #include <wye/agent.hpp>
 #include <wye/side_channel.hpp>
 
-#include "connection.hpp"
+#include "channel_connection.hpp"
+#include "endpoint.hpp"
 #include "peers/proof.hpp"
 #include "small_array.hpp"
 
@@ -20,52 +20,11 @@ using asio::ip::tcp;
 
 namespace detail {
 
-namespace {
-
-struct place {
-    std::string host;
-    std::uint16_t port = 0;
-};
-
-/// "host:port", "1.2.3.4:5", "[::1]:5".
-place parse(std::string_view endpoint)
-{
-    const std::size_t colon = endpoint.rfind(':');
-    const auto malformed = [&] { return system_error(errc::bad_name, "not an endpoint: " + std::string{endpoint}); };
-    if (colon == std::string_view::npos) throw malformed();
-    std::string_view host = endpoint.substr(0, colon), port = endpoint.substr(colon + 1);
-    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-    if (bracketed) host = host.substr(1, host.size() - 2);
-    else if (host.find(':') != std::string_view::npos) throw malformed();
-    place p{std::string{host}};
-    const auto [end, failed] = std::from_chars(port.data(), port.data() + port.size(), p.port);
-    if (host.empty() || failed != std::errc{} || end != port.data() + port.size() || p.port == 0) throw malformed();
-    return p;
-}
-
-task<std::vector<tcp::endpoint>> look_up(asio::any_io_executor on, place p)
-{
-    std::vector<tcp::endpoint> found;
-    error_code is_name;
-    const auto address = asio::ip::make_address(p.host, is_name);
-    if (!is_name) {
-        found.emplace_back(address, p.port);
-        co_return found;
-    }
-    tcp::resolver resolver{on};
-    const tcp::resolver::results_type results =
-        co_await resolver.async_resolve(p.host, std::to_string(p.port), asio::use_awaitable);
-    for (const auto& r : results) found.push_back(r.endpoint());
-    co_return found;
-}
-
-} // namespace
-
 /// A connection, and what goes with it. Shared with its calls, so that who lets go of it in mid-call ends that in an error.
 class caller {
 public:
     caller(runtime& rt, fetch_options o)
-        : options_{std::move(o)}, connection_{std::make_shared<connection>(tcp::socket{rt.get_executor()})}
+        : options_{std::move(o)}, connection_{std::make_shared<channel_connection>(tcp::socket{rt.get_executor()})}
     {
         if (options_.tls) tls_.emplace(calling_context(*options_.tls));
     }
@@ -88,14 +47,15 @@ private:
 
     const fetch_options options_;
     std::optional<asio::ssl::context> tls_;
-    const std::shared_ptr<connection> connection_;
+    const std::shared_ptr<channel_connection> connection_;
     std::optional<channel::seals> seals_;
 };
 
 task<> caller::reach(std::shared_ptr<caller> c, place p)
 {
-    const std::vector<tcp::endpoint> where = co_await look_up(c->connection_->socket.get_executor(), p);
-    c->connection_->allow(c->options_.connect_within);
+    const duration within = c->options_.connect_within;
+    const std::vector<tcp::endpoint> where = co_await look_up(c->connection_->socket.get_executor(), p, within);
+    c->connection_->allow(within);
     co_await asio::async_connect(c->connection_->socket, where, asio::use_awaitable);
     if (!c->tls_) co_return;
     const tls_options& t = *c->options_.tls;
@@ -107,7 +67,7 @@ task<> caller::reach(std::shared_ptr<caller> c, place p)
 task<> caller::trust(std::shared_ptr<caller> c, place p)
 {
     co_await reach(c, std::move(p));
-    connection& line = *c->connection_;
+    channel_connection& line = *c->connection_;
     channel::oath o;
     o.session = line.session();
     fill_randomly(o.caller);
@@ -132,7 +92,7 @@ task<> caller::trust(std::shared_ptr<caller> c, place p)
 
 task<> caller::call(std::shared_ptr<caller> c, std::string endpoint)
 {
-    place p = parse(endpoint);
+    place p = parse_endpoint(endpoint);
     if (c->options_.secret.empty()) throw system_error(errc::not_trusted, "a side channel needs a secret");
     try {
         co_await trust(c, std::move(p));
@@ -143,7 +103,7 @@ task<> caller::call(std::shared_ptr<caller> c, std::string endpoint)
 
 task<wire::bytes> caller::question(std::shared_ptr<caller> c)
 {
-    connection& line = *c->connection_;
+    channel_connection& line = *c->connection_;
     line.allow(c->options_.answer_within);
     const wire::digest seal = c->seals_->question();
     co_await line.send(channel::kind::question, seal);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "file_watch.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include <sys/inotify.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -28,23 +27,6 @@ private:
     static constexpr duration look_again = std::chrono::seconds{1};
     runtime* runtime_;
     boost::asio::posix::stream_descriptor events_;
-};
-
-/// What is left of a deadline; zero means that there is none.
-class time_left {
-public:
-    explicit time_left(duration deadline) noexcept
-        : end_{deadline == duration{} ? std::chrono::steady_clock::time_point::max() : std::chrono::steady_clock::now() + deadline}
-    {
-    }
-    duration now() const noexcept
-    {
-        if (end_ == std::chrono::steady_clock::time_point::max()) return duration::max();
-        return std::max(duration{}, std::chrono::duration_cast<duration>(end_ - std::chrono::steady_clock::now()));
-    }
-
-private:
-    std::chrono::steady_clock::time_point end_;
 };
 
 } // namespace wye::detail

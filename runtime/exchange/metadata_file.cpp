@@ -5,6 +5,7 @@
 #include "file_watch.hpp"
 #include "helper.hpp"
 #include "small_file.hpp"
+#include "time_left.hpp"
 
 namespace wye {
 

@@ -12,7 +12,7 @@
 
 #include <wye/agent.hpp>
 
-#include "connection.hpp"
+#include "channel_connection.hpp"
 #include "peers/proof.hpp"
 #include "small_array.hpp"
 
@@ -36,9 +36,9 @@ public:
 
 private:
     static task<> accept(std::shared_ptr<door>);
-    static task<> serve(std::shared_ptr<door>, std::shared_ptr<connection>);
-    static task<> talk(std::shared_ptr<door>, std::shared_ptr<connection>);
-    static task<channel::oath> trust(std::shared_ptr<door>, std::shared_ptr<connection>);
+    static task<> serve(std::shared_ptr<door>, std::shared_ptr<channel_connection>);
+    static task<> talk(std::shared_ptr<door>, std::shared_ptr<channel_connection>);
+    static task<channel::oath> trust(std::shared_ptr<door>, std::shared_ptr<channel_connection>);
     void let_in(tcp::socket);
 
     agent* agent_; ///< null once it is shut
@@ -46,7 +46,7 @@ private:
     std::optional<asio::ssl::context> tls_;
     tcp::acceptor acceptor_;
     asio::steady_timer patience_;
-    std::vector<std::shared_ptr<connection>> connections_;
+    std::vector<std::shared_ptr<channel_connection>> connections_;
 };
 
 namespace {
@@ -109,12 +109,12 @@ void door::let_in(tcp::socket s)
         ++counts.turned_away;
         return; // which closes it
     }
-    const auto c = std::make_shared<connection>(std::move(s));
+    const auto c = std::make_shared<channel_connection>(std::move(s));
     connections_.push_back(c);
     asio::co_spawn(acceptor_.get_executor(), serve(shared_from_this(), c), asio::detached);
 }
 
-task<> door::serve(std::shared_ptr<door> d, std::shared_ptr<connection> c)
+task<> door::serve(std::shared_ptr<door> d, std::shared_ptr<channel_connection> c)
 {
     try {
         co_await talk(d, c);
@@ -127,7 +127,7 @@ task<> door::serve(std::shared_ptr<door> d, std::shared_ptr<connection> c)
 }
 
 /// Who is there proves the secret first, so that strangers get nothing that is made of it.
-task<channel::oath> door::trust(std::shared_ptr<door> d, std::shared_ptr<connection> c)
+task<channel::oath> door::trust(std::shared_ptr<door> d, std::shared_ptr<channel_connection> c)
 {
     if (d->tls_) co_await c->secure(*d->tls_, asio::ssl::stream_base::server);
     channel::oath o;
@@ -144,7 +144,7 @@ task<channel::oath> door::trust(std::shared_ptr<door> d, std::shared_ptr<connect
     co_return o;
 }
 
-task<> door::talk(std::shared_ptr<door> d, std::shared_ptr<connection> c)
+task<> door::talk(std::shared_ptr<door> d, std::shared_ptr<channel_connection> c)
 {
     c->allow(d->options_.handshake_within);
     channel::oath o;

@@ -12,10 +12,10 @@ namespace ssl = boost::asio::ssl;
 
 namespace {
 
-ssl::context context_of(const tls_options& o)
+ssl::context context_of(const tls_options& o, long oldest)
 {
     ssl::context c{ssl::context::tls};
-    ::SSL_CTX_ctrl(c.native_handle(), SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_3_VERSION, nullptr);
+    ::SSL_CTX_ctrl(c.native_handle(), SSL_CTRL_SET_MIN_PROTO_VERSION, oldest, nullptr);
     // Nothing is resumed: every connection proves everything anew.
     ::SSL_CTX_ctrl(c.native_handle(), SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF, nullptr);
     ::SSL_CTX_set_num_tickets(c.native_handle(), 0);
@@ -32,14 +32,14 @@ ssl::context serving_context(const tls_options& o)
     if (o.certificate.empty() || o.key.empty())
         throw system_error(boost::system::errc::make_error_code(boost::system::errc::invalid_argument),
                            "serving TLS needs a certificate and its key");
-    ssl::context c = context_of(o);
+    ssl::context c = context_of(o, TLS1_3_VERSION);
     if (!o.authorities.empty()) c.set_verify_mode(ssl::verify_peer | ssl::verify_fail_if_no_peer_cert);
     return c;
 }
 
-ssl::context calling_context(const tls_options& o)
+ssl::context calling_context(const tls_options& o, long oldest)
 {
-    ssl::context c = context_of(o);
+    ssl::context c = context_of(o, oldest);
     if (o.authorities.empty()) c.set_default_verify_paths();
     c.set_verify_mode(o.verify ? ssl::verify_peer : ssl::verify_none);
     return c;

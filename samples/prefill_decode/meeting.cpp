@@ -2,7 +2,7 @@
 #include "meeting.hpp"
 
 #include <optional>
-#include <stdexcept>
+#include <utility>
 
 #include <wye/directory.hpp>
 #include <wye/side_channel.hpp>
@@ -42,6 +42,9 @@ private:
     std::optional<wye::side_channel> door_;
 };
 
+/// How long who dies without a word is still found; a rank that computes may not poll for some of it.
+constexpr auto entry_lives = std::chrono::seconds{6};
+
 /// All are in one directory, by their names.
 class in_directory final : public meeting_place {
 public:
@@ -49,17 +52,27 @@ public:
 
     wye::task<std::string> announce(wye::agent& agent) override
     {
-        co_await wye::announce(agent, *directory_);
+        wye::announce_options o;
+        o.ttl = entry_lives;
+        there_.emplace(co_await wye::announcement::make(agent, *directory_, o));
         co_return std::string{"-"};
     }
     wye::task<wye::peer> find(wye::agent& agent, std::string name, std::string) override
     {
         return wye::connect(agent, *directory_, std::move(name), find_within);
     }
-    wye::task<> leave(wye::agent& agent) override { return directory_->remove(agent.name()); }
+    wye::task<> leave(wye::agent&) override
+    {
+        try {
+            co_await there_->withdraw();
+        } catch (const wye::system_error&) {
+            // The directory is away: the entry goes by itself.
+        }
+    }
 
 private:
     std::unique_ptr<wye::directory> directory_;
+    std::optional<wye::announcement> there_; ///< which needs it
 };
 
 } // namespace
@@ -67,10 +80,8 @@ private:
 std::unique_ptr<meeting_place> open_meeting_place(wye::runtime& rt, const settings& s)
 {
     if (s.directory.empty()) return std::make_unique<side_channels>(s.secret);
-    if (const auto at = s.directory.find("://"); at != std::string::npos)
-        throw std::runtime_error{"--directory " + s.directory + ": this build knows no " + s.directory.substr(0, at) +
-                                 "; a folder will do"};
-    return std::make_unique<in_directory>(wye::directory_in(rt, s.directory));
+    const bool url = s.directory.find("://") != std::string::npos;
+    return std::make_unique<in_directory>(url ? wye::open_directory(rt, s.directory) : wye::directory_in(rt, s.directory));
 }
 
 } // namespace pd

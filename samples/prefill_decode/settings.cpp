@@ -64,7 +64,7 @@ words read_words(int argc, char** argv)
         .add("lease", w.lease, "seconds that pages are held for who says nothing (10)")
         .add("verify", w.verify, "every page is what prefill computed: on or off (on)")
         .add("vram", w.vram, "gpu, standin (DRAM that plays it) or none: DRAM (none)")
-        .add("directory", w.directory, "a folder to find each other in (by side channels)")
+        .add("directory", w.directory, "a folder, or etcd://host:port/prefix, to find each other in (by side channels)")
         .add("rails", w.rails, "local addresses or interfaces, with commas (127.0.0.1)")
         .add("json", w.json, "write the report here, as one JSON object");
     const auto stray = options.parse(argc, argv);

@@ -26,7 +26,8 @@ refuses 'no such file' "$pd" --json /nonexistent/folder/report
 small=(--requests 5 --layers 1 --pages 64)
 refuses 'decode-|prefill-' "$pd" "${small[@]}" --rails 203.0.113.7
 refuses 'no such file|not a directory' "$pd" "${small[@]}" --directory /nonexistent/folder/names
-refuses 'knows no nosuch' "$pd" "${small[@]}" --directory nosuch://127.0.0.1:1
+refuses 'no directory is a nosuch' "$pd" "${small[@]}" --directory nosuch://127.0.0.1:1
+refuses 'etcd://|not an endpoint' "$pd" "${small[@]}" --directory etcd://127.0.0.1:port
 # A GPU's memory is played by DRAM where this build can reach that over a fabric, and refused in one line where not.
 if ! "$pd" "${small[@]}" --vram standin > "$scratch/out" 2> "$scratch/err"; then
     refuses 'vram|route' "$pd" "${small[@]}" --vram standin

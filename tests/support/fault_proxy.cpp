@@ -112,6 +112,7 @@ private:
     {
         client_.async_read_some(asio::buffer(up_.buffer), [self = shared_from_this()](error e, std::size_t) {
             if (!e) self->drain();
+            else if (self->stalled_) self->close(); // the client has had enough
         });
     }
     void half_closed(tcp::socket& other)
@@ -125,14 +126,8 @@ private:
         switch (fault_.then) {
         case fault::end::close: return close();
         case fault::end::reset: return reset();
-        case fault::end::stall: stalled_ = true; return hold();
+        case fault::end::stall: stalled_ = true; return drain();
         }
-    }
-    /// Keeps a stalled link alive until the client has had enough.
-    void hold()
-    {
-        client_.async_wait(tcp::socket::wait_error, [self = shared_from_this()](error) {});
-        drain();
     }
     void reset()
     {

@@ -12,6 +12,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "support/directory_conformance.hpp"
 #include "support/neighbours.hpp"
 
 using namespace wye;
@@ -175,22 +176,70 @@ WYE_CO_TEST(a_change_is_told_and_none_is_missed)
     BOOST_TEST(same->version == two->version);
 }
 
-WYE_CO_TEST(names_cannot_lead_out_of_the_folder)
+WYE_CO_TEST(a_folder_is_a_directory)
 {
     const scratch_folder in;
-    const auto d = directory_in(rt, in / "peers");
-    for (const char* name : {"", ".", "..", "../a", "a/b", "/etc/passwd", ".hidden", "a b", "a\n"}) {
-        const error_code got = co_await failure_of(d->get(name));
-        const error_code put = co_await failure_of(d->put(name, std::vector<std::byte>(1), {}));
-        const error_code gone = co_await failure_of(d->remove(name));
-        BOOST_TEST(got == errc::bad_name);
-        BOOST_TEST(put == errc::bad_name);
-        BOOST_TEST(gone == errc::bad_name);
-    }
-    const error_code with_null = co_await failure_of(d->get(std::string(1, '\0')));
-    const error_code too_long = co_await failure_of(d->get(std::string(129, 'a')));
-    BOOST_TEST(with_null == errc::bad_name);
-    BOOST_TEST(too_long == errc::bad_name);
+    const auto d = open_directory(rt, "dir:" + in.path);
+    const auto other = directory_in(rt, in.path);
+    co_await entries_conform(*d, *other);
+    co_await labels_conform(*d, *other);
+    co_await names_conform(*d);
+    co_await watches_conform(*d, *other);
+    co_await lives_conform(*d, *other, 300ms);
+    co_await agents_conform(rt, *d, *other, 600ms);
+}
+
+WYE_CO_TEST(a_watch_of_a_folder_passes_over_what_is_damaged)
+{
+    const scratch_folder in;
+    const auto d = directory_in(rt, in.path);
+    co_await d->put("good", some(100), {});
+    co_await d->put("bad", some(100), {});
+    put_contents(in / "bad", contents(in / "bad"), 50);
+    const auto w = d->watch("");
+    const auto first = co_await w->next(20s);
+    BOOST_TEST(told(first) == "+good");
+    co_await d->put("bad", some(100), {});
+    const auto mended = co_await w->next(20s);
+    BOOST_TEST(told(mended) == "+bad");
+}
+
+WYE_CO_TEST(side_channels_are_a_directory_that_can_only_be_asked)
+{
+    neighbours n{rt};
+    co_await n.open();
+    std::optional<side_channel> door;
+    side_channel_options serves;
+    serves.secret = "of the channel";
+    door.emplace(n.decode, serves);
+    const std::string where = door->endpoint();
+    fetch_options how;
+    how.secret = serves.secret;
+    const auto d = directory_of_side_channels(rt, how);
+    co_await reaches(n, connect(n.prefill, *d, where, 20s));
+    const auto one = co_await d->get(where);
+    BOOST_REQUIRE(one.has_value());
+    region more = co_await n.decode.register_memory(dram(n.landed));
+    task<> publishes = later(rt, n.decode.publish("more", more));
+    task<std::optional<directory::entry>> waits = d->changed(where, one->version, 20s);
+    const auto both = co_await when_all(std::move(waits), std::move(publishes));
+    BOOST_TEST((std::get<0>(both) && std::get<0>(both)->version != one->version));
+    door.reset();
+    const auto gone = co_await d->get(where);
+    BOOST_TEST(!gone.has_value());
+    const error_code put = co_await failure_of(d->put("a", some(1), {}));
+    const error_code kept = co_await failure_of(d->keep("a", 1s));
+    const error_code removed = co_await failure_of(d->remove("a"));
+    const error_code label = co_await failure_of(d->get(where + "/label"));
+    for (const error_code& e : {put, kept, removed, label}) BOOST_TEST(e == errc::not_supported);
+    BOOST_CHECK_EXCEPTION(d->watch(""), system_error, [](const system_error& e) { return e.code() == errc::not_supported; });
+}
+
+BOOST_AUTO_TEST_CASE(a_url_of_no_directory_is_refused)
+{
+    runtime rt;
+    for (const char* url : {"", "nosuch://127.0.0.1", "/no/scheme"})
+        BOOST_CHECK_EXCEPTION(open_directory(rt, url), system_error, [](const system_error& e) { return e.code() == errc::not_supported; });
 }
 
 WYE_CO_TEST(a_damaged_entry_is_refused)
@@ -215,6 +264,7 @@ WYE_CO_TEST(an_agent_stays_announced_until_that_is_cancelled)
 {
     const scratch_folder in;
     neighbours n{rt};
+    co_await n.open();
     const auto d = directory_in(rt, in.path);
     asio::cancellation_signal stop;
     bool stopped = false;
@@ -222,8 +272,13 @@ WYE_CO_TEST(an_agent_stays_announced_until_that_is_cancelled)
                    asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr) { stopped = true; }));
     const auto first = co_await d->changed("decode", 0, 20s);
     BOOST_REQUIRE(first.has_value());
+    const auto same = co_await d->changed("decode", first->version, 700ms); // which is more than it would have lived
+    BOOST_REQUIRE(same.has_value());
+    BOOST_TEST(same->version == first->version);
+    co_await n.decode.unpublish("kv");
     const auto second = co_await d->changed("decode", first->version, 20s);
     BOOST_REQUIRE(second.has_value());
+    BOOST_TEST((second->metadata == n.decode.metadata()));
     stop.emit(asio::cancellation_type::terminal);
     const auto expired = co_await d->changed("decode", second->version, 20s);
     BOOST_TEST(!expired.has_value());
@@ -239,6 +294,8 @@ BOOST_AUTO_TEST_CASE(a_runtime_may_go_in_the_middle_of_it)
         const auto d = directory_in(rt, in.path);
         asio::co_spawn(rt, failure_of(d->put("a", std::vector<std::byte>(5000), {})), [](std::exception_ptr, error_code) {});
         asio::co_spawn(rt, failure_of(d->changed("b", 0, 20s)), [](std::exception_ptr, error_code) {});
+        const auto w = d->watch("");
+        asio::co_spawn(rt, failure_of(w->next(20s)), [](std::exception_ptr, error_code) {});
         for (unsigned i = 0; i < polls; ++i) rt.poll();
     }
 }
