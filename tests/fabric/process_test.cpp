@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two processes: what is written to the other one and read back is right, and a peer that is killed is an error in
-// time.
+// time. So is what it serves out of a file, a bucket and a stand-in for GPU memory.
 #define BOOST_TEST_MODULE fabric_process
 #include <boost/test/unit_test.hpp>
 
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 
 #include <boost/asio/as_tuple.hpp>
@@ -26,7 +27,7 @@ namespace {
 
 /// A peer in a process of its own.
 struct process {
-    process(std::uint32_t rails, std::size_t bytes, bool polled)
+    process(std::uint32_t rails, std::size_t bytes, bool polled, std::string folder = {})
     {
         int in[2], out[2];
         if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error{"pipe"};
@@ -36,7 +37,8 @@ struct process {
         ::posix_spawn_file_actions_adddup2(&files, out[1], STDOUT_FILENO);
         std::string program = std::filesystem::read_symlink("/proc/self/exe").replace_filename("fabric_peer").string();
         std::string r = std::to_string(rails), n = std::to_string(bytes), how = polled ? "polled" : "automatic";
-        char* arguments[] = {program.data(), r.data(), n.data(), how.data(), nullptr};
+        char* arguments[] = {program.data(), r.data(), n.data(), how.data(),
+                             folder.empty() ? nullptr : folder.data(), nullptr};
         if (::posix_spawn(&id, program.c_str(), &files, nullptr, arguments, environ) != 0)
             throw std::runtime_error{program};
         ::posix_spawn_file_actions_destroy(&files);
@@ -124,6 +126,45 @@ void all_sizes(std::uint32_t ours, std::uint32_t theirs, bool polled)
     BOOST_TEST(p.wait() == 0);
 }
 
+/// By way of a tier of the other process; under `verify` only if sums are kept there.
+task<> by_way_of(here& h, slice there, bool verify)
+{
+    copy_options o;
+    o.verify = verify;
+    std::fill(h.back.begin(), h.back.end(), std::byte{0});
+    co_await copy(h.from, there, o);
+    co_await copy(there, h.to, o);
+    BOOST_TEST((h.back == h.sent));
+}
+
+task<> served(here& h, std::size_t bytes)
+{
+    for (const bool verify : {false, true}) {
+        co_await by_way_of(h, h.other.published("disk").sub(4_KiB, bytes), verify);
+        co_await by_way_of(h, h.other.object("cache", "a/b"), verify);
+    }
+    co_await by_way_of(h, h.other.published("gpu"), false);
+    const slice readable = h.other.published("readable").sub(4_KiB, bytes);
+    co_await copy(readable, h.to);
+    BOOST_TEST((h.back == h.sent));
+    const auto [refused, n] = co_await copy(h.from, readable, asio::as_tuple(asio::deferred));
+    BOOST_TEST(refused == errc::read_only);
+    BOOST_CHECK_THROW(h.other.published("private"), system_error);
+}
+
+/// Of a peer that is killed in mid-copy.
+task<> served_until_killed(here& h, pid_t id, std::size_t bytes)
+{
+    const slice there = h.other.published("disk").sub(0, bytes);
+    ::kill(id, SIGKILL);
+    error_code ended;
+    while (!ended) {
+        const auto [e, n] = co_await copy(h.from, there, asio::as_tuple(asio::deferred));
+        ended = e;
+    }
+    BOOST_TEST((ended == errc::peer_lost || ended == errc::path_lost), ended.message());
+}
+
 /// Copies for ever until one fails.
 task<error_code> until_it_fails(here& h)
 {
@@ -166,4 +207,21 @@ BOOST_AUTO_TEST_CASE(a_peer_that_is_killed_is_an_error_in_time)
         finish(rt, killed(h, p.id));
         BOOST_TEST(p.wait() == -SIGKILL);
     }
+}
+
+BOOST_AUTO_TEST_CASE(what_the_other_process_serves)
+{
+    constexpr std::size_t bytes = 8_MiB;
+    std::string folder = (std::filesystem::temp_directory_path() / "wye-served-XXXXXX").string();
+    BOOST_REQUIRE(::mkdtemp(folder.data()));
+    {
+        process p{2, bytes, false, folder};
+        runtime rt;
+        here h{rt, bytes, 2, false};
+        finish(rt, h.open(p.metadata));
+        finish(rt, served(h, bytes));
+        finish(rt, served_until_killed(h, p.id, bytes));
+        BOOST_TEST(p.wait() == -SIGKILL);
+    }
+    std::filesystem::remove_all(folder);
 }
