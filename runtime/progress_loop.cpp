@@ -192,7 +192,7 @@ std::size_t progress_loop::pass(turn t, std::uint32_t listen_every)
         n += ran;
         if (ran != 0)
             for (source* s : sources_) s->handed_over();
-        if (i == sources_.size() || (n != 0 && !listens && sources_[i]->only_listens())) continue;
+        if (i >= sources_.size() || (n != 0 && !listens && sources_[i]->only_listens())) continue;
         if (sources_[i]->in_flight()) n += sources_[i]->poll(t);
     }
     if (!timers_.empty()) n += fire_timers();
