@@ -145,12 +145,12 @@ bool engine::nobody_waits(const line& w, const extent& x) const noexcept
            w.only->resumed.empty() && !loop_.in_bounded_turn();
 }
 
-/// Where the driver can do a little there and then, there is nothing to queue, to poll or to wait for. Not while others may
-/// begin such copies in the same pass, of which a driver makes fewer calls than we would.
+/// Where the driver can do a little there and then, there is nothing to queue, to poll or to wait for. Not out of a
+/// peer's memory while other handlers of this pass may ask for more of it, which is one call then.
 bool engine::moved_at_once(lane& l, operation& op) noexcept
 {
     extent& x = op.one;
-    if (x.length > l.limits.at_once_bytes || !loop_.runs_the_last()) return false;
+    if (x.length > l.limits.at_once_bytes || (via(x) && !loop_.runs_the_last())) return false;
     op.moved = true; // in part, it may be
     if (!l.by->move_at_once(x.source(), x.target())) return false;
     l.meter.busy.begin(loop_);
