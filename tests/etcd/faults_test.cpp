@@ -359,6 +359,30 @@ WYE_CO_TEST(an_endpoint_that_goes_away_is_left_for_the_other)
     BOOST_TEST(told(left) == "-a");
 }
 
+/// Only what is said first has an answer's time here.
+etcd_options terse()
+{
+    etcd_options o;
+    o.answer_within = 20s;
+    o.give_up_after = 1s;
+    return o;
+}
+
+// The last attempt has what time is left: too little for an answer, which is not the endpoint's fault.
+WYE_CO_TEST(what_was_said_is_told_rather_than_that_time_ran_out)
+{
+    fault_proxy proxy{common_etcd().port(), [](unsigned n) {
+                          if (n > 0) return stalling();
+                          fault f;
+                          f.canned = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
+                          return f;
+                      }};
+    const auto d = etcd_directory(rt, url_of(proxy.port(), "busy"), terse());
+    const std::string why = co_await words_of(d->get("a"));
+    BOOST_TEST(contains(why, "HTTP 503"), why);
+    BOOST_TEST(proxy.accepted() > 1u);
+}
+
 WYE_CO_TEST(what_is_no_etcd_is_said_to_be_none)
 {
     const auto head = [](std::size_t length) { return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n"; };
@@ -382,7 +406,7 @@ WYE_CO_TEST(what_is_no_etcd_is_said_to_be_none)
                               f.canned = c.answer;
                               return f;
                           }};
-        const auto d = etcd_directory(rt, url_of(proxy.port(), "none"), hasty());
+        const auto d = etcd_directory(rt, url_of(proxy.port(), "none"), terse());
         const std::string why = co_await words_of(d->get("a"));
         BOOST_TEST(contains(why, c.says), why << " is not: " << c.says);
         BOOST_TEST(contains(why, "etcd 127.0.0.1:"));

@@ -96,6 +96,7 @@ task<json::object> client::call(std::shared_ptr<client> c, std::string path, std
     const time_left left = time_left::of(within);
     const std::size_t endpoints = c->settings_.endpoints.size();
     std::size_t hopeless = 0; // in a row
+    std::optional<system_error> known;
     for (unsigned tries = 1;; ++tries) {
         // One that says nothing leaves time for the others.
         const std::size_t turns = endpoints - (tries - 1) % endpoints;
@@ -112,11 +113,14 @@ task<json::object> client::call(std::shared_ptr<client> c, std::string path, std
         const asio::cancellation_state cancelled = co_await asio::this_coro::cancellation_state;
         if (cancelled.cancelled() != asio::cancellation_type::none) throw system_error(asio::error::operation_aborted, "etcd");
         c->leave(at);
+        // An attempt that was given less than an answer's time says little by being late: rather what was said before.
+        const bool cut_short = share < c->settings_.options.answer_within && failed->code() == asio::error::timed_out;
+        if (!known || !cut_short) known = failed;
         hopeless = failed->code().category() == asio::error::get_ssl_category() ? hopeless + 1 : 0;
         const bool round = tries % endpoints == 0;
         const duration pause = round ? c->pause_after(tries / static_cast<unsigned>(endpoints) - 1) : duration{};
-        if (is_refusal(failed->code()) || hopeless >= endpoints || left.now() <= pause) throw *failed;
-        c->trouble_ = failed;
+        if (is_refusal(failed->code()) || hopeless >= endpoints || left.now() <= pause) throw *known;
+        c->trouble_ = known;
         c->report(*failed);
         if (round) co_await c->runtime_.sleep(pause, asio::use_awaitable);
     }
