@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "fabric/drivers.hpp"
+#include "support/same.hpp"
 
 using namespace wye::seam;
+namespace testing = wye::testing;
 using wye::access, wye::heard, wye::told_lost, wye::error_code, wye::errc, wye::fabric, wye::make_libfabric;
 using wye::operator""_KiB, wye::operator""_MiB;
 
@@ -68,7 +70,7 @@ BOOST_AUTO_TEST_CASE(a_fence_waits_for_the_other_side)
     for (const chunk& c : w.chunks) BOOST_TEST((!c.error || c.error == errc::rail_lost));
     std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x33}); // its owner uses it again
     poll_for({w.here.get(), w.there.get()}, 200ms);
-    BOOST_TEST((w.pool.content == bytes(pieces * piece_bytes, std::byte{0x33})));
+    BOOST_TEST(testing::all_are(std::byte{0x33}, w.pool.content));
 
     error_code opened = errc::rail_lost;
     bool told = false;
@@ -220,7 +222,7 @@ BOOST_AUTO_TEST_CASE(reads_are_over_with_the_endpoint)
     BOOST_TEST(poll({w.here.get()}, [&] { return fenced; })); // nobody over there is asked
     const bytes then = w.from.content;
     poll_for({w.here.get(), w.there.get()}, 50ms);
-    BOOST_TEST((w.from.content == then));
+    BOOST_TEST(testing::same(w.from.content, then));
     for (const chunk& c : w.chunks) BOOST_TEST((c.ends == 1 && c.error == errc::rail_lost));
 }
 
@@ -247,7 +249,7 @@ BOOST_AUTO_TEST_CASE(reads_whose_way_breaks_are_over)
         BOOST_TEST(lost != 0u);
         const bytes then = w.from.content;
         poll_for({w.here.get(), w.there.get()}, 20ms);
-        BOOST_TEST((w.from.content == then));
+        BOOST_TEST(testing::same(w.from.content, then));
         const chunk& other = w.go(0, piece_bytes, 1, false);
         BOOST_TEST(w.both([&] { return other.ends != 0; }));
         BOOST_TEST(!other.error, other.error.message());
@@ -362,7 +364,7 @@ BOOST_AUTO_TEST_CASE(severing_a_writer_shuts_it_out)
     BOOST_TEST(poll({w.there.get()}, [&] { return severed; }));
     std::fill(w.pool.content.begin(), w.pool.content.end(), std::byte{0x33});
     poll_for({w.here.get(), w.there.get()}, 300ms);
-    BOOST_TEST((w.pool.content == bytes(pieces * piece_bytes, std::byte{0x33})));
+    BOOST_TEST(testing::all_are(std::byte{0x33}, w.pool.content));
     // Nobody answers it: its writes end, and in nothing that would be sent again.
     BOOST_TEST(w.both([&] { return w.all_over(); }));
     for (const chunk& c : w.chunks) BOOST_TEST((c.error == errc::peer_lost || !c.error), c.error.message());
@@ -383,7 +385,7 @@ BOOST_AUTO_TEST_CASE(who_is_cut_off_comes_back_by_another_key)
     });
     BOOST_TEST(w.both([&] { return granted && w.all_over(); }));
     for (const chunk& c : w.chunks) BOOST_TEST((c.error == errc::path_lost || !c.error), c.error.message());
-    BOOST_TEST((w.pool.content == bytes(pieces * piece_bytes, std::byte{0x33})));
+    BOOST_TEST(testing::all_are(std::byte{0x33}, w.pool.content));
     bool drained = false;
     BOOST_TEST(w.here->renew(*w.kv, w.key.description, [&] { drained = true; }));
     BOOST_TEST(w.both([&] { return drained; }));

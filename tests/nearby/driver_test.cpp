@@ -12,6 +12,7 @@
 #include <wire.hpp>
 
 #include "nearby/two.hpp"
+#include "support/same.hpp"
 
 using namespace wye;
 using namespace wye::seam;
@@ -21,10 +22,9 @@ namespace {
 /// Whether that part of `to` is that part of `from`, and everything beside it is as it was.
 bool landed(const bytes& from, std::size_t at, const bytes& to, std::size_t place, std::size_t n)
 {
-    const auto f = from.begin() + static_cast<std::ptrdiff_t>(at), t = to.begin() + static_cast<std::ptrdiff_t>(place);
-    const auto end = t + static_cast<std::ptrdiff_t>(n);
-    const auto untouched = [](std::byte b) { return b == std::byte{0}; };
-    return std::equal(t, end, f) && std::all_of(to.begin(), t, untouched) && std::all_of(end, to.end(), untouched);
+    const std::span<const std::byte> whole{to};
+    return testing::same(std::span{from}.subspan(at, n), whole.subspan(place, n)) &&
+           testing::all_are(std::byte{0}, whole.first(place)) && testing::all_are(std::byte{0}, whole.subspan(place + n));
 }
 
 nearby::directions directions_of(fabric& f) { return *nearby::decode_directions(f.address()); }

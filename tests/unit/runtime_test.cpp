@@ -310,6 +310,7 @@ BOOST_AUTO_TEST_CASE(the_timer_heap_is_a_multimap)
             }
             BOOST_TEST_REQUIRE(heap.empty() == model.empty());
             if (!model.empty()) BOOST_TEST_REQUIRE((heap.front().when == model.begin()->first));
+            if (step % 8 != 0) continue; // what they disagree on stays so
             for (timer& each : timers) {
                 const auto [at, end] = model.equal_range(each.when);
                 const bool known = std::any_of(at, end, [&](const auto& m) { return m.second == &each; });
