@@ -12,7 +12,7 @@ wye::task<message> rank::decode(const message& m)
     message report;
     report.f.what = verb::arrived;
     report.f.request = m.f.request;
-    if (settings_.direction == direction::write) report.f.how = co_await told(std::to_string(m.f.request), others_[m.f.engine]);
+    if (settings_.direction == direction::write) report.f.how = co_await told(std::to_string(m.f.request), engine(m.f.engine));
     else co_await read(m, report);
     if (settings_.verify && report.f.how == ending::told) {
         report.f.verified = static_cast<std::uint32_t>(m.mine.size());
@@ -26,7 +26,7 @@ wye::task<message> rank::decode(const message& m)
 /// computed when it has come while the next ones do.
 wye::task<> rank::read(const message& m, message& report)
 {
-    const partners& whom = others_[m.f.engine];
+    const partners& whom = engine(m.f.engine);
     const std::string key = std::to_string(m.f.request);
     const std::size_t groups = m.f.layerwise ? layout_.layers : 1;
     wye::copy_options o;

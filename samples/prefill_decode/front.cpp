@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "front.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <stdexcept>
 #include <utility>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "rank.hpp"
+#include "process.hpp"
 
 namespace pd {
 
@@ -30,18 +30,16 @@ constexpr auto patience = 60s;
 /// What is under way at Ctrl-C may take so long to end.
 constexpr auto last_call = 10s;
 
-std::string describe(int status)
+message word(verb what)
 {
-    if (WIFSIGNALED(status)) return "was ended by signal " + std::to_string(WTERMSIG(status));
-    return "ended with status " + std::to_string(WEXITSTATUS(status));
+    message m;
+    m.f.what = what;
+    return m;
 }
 
-/// The front decides about Ctrl-C, and no rank outlives it.
-void become_rank(::pid_t parent)
+void rethrow(std::exception_ptr e) // out of `run`
 {
-    ::signal(SIGINT, SIG_IGN);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) std::_Exit(1); // it is gone already
+    if (e) std::rethrow_exception(e);
 }
 
 } // namespace
@@ -54,18 +52,18 @@ front::front(const settings& s)
             for (std::uint32_t e = 0; e < s.of(r).workers; ++e)
                 for (std::uint32_t i = 0; i < s.of(r).ranks; ++i) make({r, e, i});
     } catch (...) {
-        for (const child& c : children_) ::kill(c.id, SIGKILL);
+        for (const member& m : members_) ::kill(m.id, SIGKILL);
         throw;
     }
-    for (child& c : children_) c.line = std::make_unique<pd::line>(io_, c.socket);
+    for (member& m : members_) m.line = std::make_unique<pd::line>(io_, m.socket);
 }
 
 front::~front()
 {
-    for (const child& c : children_)
-        if (c.id > 0) ::kill(c.id, SIGKILL);
-    for (const child& c : children_)
-        if (c.id > 0) ::waitpid(c.id, nullptr, 0);
+    for (const member& m : members_)
+        if (m.id > 0) ::kill(m.id, SIGKILL);
+    for (const member& m : members_)
+        if (m.id > 0) wait_for(m.id);
 }
 
 void front::make(place at)
@@ -73,22 +71,14 @@ void front::make(place at)
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         throw std::runtime_error{std::string{"no socket pair: "} + std::strerror(errno)};
-    const ::pid_t parent = ::getpid(), id = ::fork();
-    if (id == 0) {
-        become_rank(parent);
-        ::close(ends[0]);
-        for (const child& c : children_) ::close(c.socket);
-        std::exit(run_rank(settings_, at, ends[1]));
-    }
+    std::vector<int> ours{ends[0]};
+    for (const member& m : members_) ours.push_back(m.socket);
+    const ::pid_t id = make_rank(settings_, at, ends[1], ours);
     ::close(ends[1]);
-    if (id < 0) {
-        ::close(ends[0]);
-        throw std::runtime_error{std::string{"no process for "} + at.name() + ": " + std::strerror(errno)};
-    }
-    child& c = children_.emplace_back();
-    c.at = at;
-    c.id = id;
-    c.socket = ends[0];
+    member& m = members_.emplace_back();
+    m.at = at;
+    m.id = id;
+    m.socket = ends[0];
 }
 
 void front::run(std::function<void()> begun)
@@ -99,104 +89,148 @@ void front::run(std::function<void()> begun)
     signals_.add(SIGTERM);
     await_signal();
     watch();
-    for (child& c : children_)
-        asio::co_spawn(io_, listen(c), [](std::exception_ptr e) {
-            if (e) std::rethrow_exception(e); // out of `run`
-        });
+    for (member& m : members_) asio::co_spawn(io_, listen(m), rethrow);
+    if (!settings_.directory.empty()) door_.emplace(io_, settings_);
+    asio::co_spawn(io_, open(), rethrow);
     io_.run();
 }
 
-wye::task<> front::listen(child& c)
+/// Where they can be met, once nobody else is there.
+wye::task<> front::open()
+{
+    if (door_) co_await door_->open();
+    for (member& m : members_) m.line->say(word(verb::open));
+}
+
+wye::task<> front::close()
+{
+    if (door_) co_await door_->close();
+    io_.stop();
+}
+
+wye::task<> front::listen(member& m)
 {
     for (;;) {
-        const std::optional<message> m = co_await c.line->next();
-        if (!m) co_return gone(c);
+        const std::optional<message> said = co_await m.line->next();
+        if (!said) co_return gone(m);
         last_word_ = std::chrono::steady_clock::now();
-        heard(c, *m);
+        heard(m, *said);
     }
 }
 
-void front::heard(child& c, const message& m)
+void front::heard(member& m, const message& said)
 {
-    if (m.f.what == verb::failed) throw std::runtime_error{c.at.name() + ": " + m.text};
-    if (m.f.what == verb::bye) {
-        c.may_go = true;
-        reports_.push_back({c.at.name(), m.f.bytes, m.f.peak_rss});
-    } else if (m.f.what == verb::ready) {
-        c.hint = m.text;
-        if (++ready_ == children_.size()) introduce();
-    } else if (m.f.what == verb::met) {
-        if (++met_ != children_.size()) return;
-        phase_ = phase::serving;
-        begun_();
-        go_on();
-    } else {
-        requests_.heard(m);
-        go_on();
+    switch (said.f.what) {
+    case verb::failed: return failed(m, said.text);
+    case verb::ready:
+        m.hint = said.text;
+        m.ready = true;
+        return phase_ == phase::starting ? ready() : introduce(m);
+    case verb::met:
+        m.met.insert(said.f.engine);
+        break;
+    case verb::bye:
+        m.may_go = true;
+        reports_.push_back({m.at.name(), said.f.bytes, said.f.peak_rss});
+        return;
+    default: requests_.heard(said);
     }
+    go_on();
 }
 
-/// Tells those who copy whom they have to do with.
-void front::introduce()
+void front::failed(member& m, const std::string& why)
 {
+    guest* const g = guest_at(m.at);
+    if (!g) throw std::runtime_error{m.at.name() + ": " + why};
+    m.may_go = true;
+    lose(*g, m.at.name() + ": " + why);
+}
+
+void front::ready()
+{
+    if (!std::all_of(members_.begin(), members_.end(), [](const member& m) { return m.ready; })) return;
     phase_ = phase::meeting;
-    message m;
-    m.f.what = verb::meet;
-    for (const child& c : children_)
-        if (c.at.role != settings_.mover()) m.text += c.at.name() + ' ' + c.hint + '\n';
-    for (child& c : children_) c.line->say(m);
+    for (member& m : members_) introduce(m);
+}
+
+/// Tells one who copies whom it has to do with; who has a directory sees for itself.
+void front::introduce(member& to)
+{
+    message m = word(verb::meet);
+    for (const member& o : members_)
+        if (o.at.role != settings_.mover() && !o.hint.empty()) m.text += o.at.name() + ' ' + o.hint + '\n';
+    to.line->say(m);
+}
+
+/// Of those that the job begins with.
+bool front::all_met() const noexcept
+{
+    const role other = settings_.mover() == role::prefill ? role::decode : role::prefill;
+    return std::all_of(members_.begin(), members_.end(), [&](const member& m) {
+        return m.at.role == other || m.met.size() >= settings_.of(other).workers;
+    });
 }
 
 void front::go_on()
 {
+    if (phase_ == phase::meeting && all_met()) {
+        phase_ = phase::serving;
+        begun_();
+        if (door_) asio::co_spawn(io_, receive(), rethrow);
+    }
+    if (phase_ != phase::serving) return;
     if (const auto engine = requests_.victim()) kill(*engine);
+    see_to_guests();
     requests_.begin_some();
-    if (requests_.over() && phase_ == phase::serving) end();
+    if (requests_.over()) end();
 }
 
 /// One rank of it dies without a word; without that one the others are no engine any more.
 void front::kill(std::uint32_t engine)
 {
-    message end;
-    end.f.what = verb::end;
-    for (child& c : children_) {
-        if (c.at.role != role::decode || c.at.engine != engine) continue;
-        if (c.at.rank + 1 != settings_.decode.ranks) {
-            c.line->say(end);
+    for (member& m : members_) {
+        if (m.at.role != role::decode || m.at.engine != engine) continue;
+        if (m.at.rank + 1 != settings_.decode.ranks) {
+            m.line->say(word(verb::end));
             continue;
         }
-        c.may_go = true;
-        ::kill(c.id, SIGKILL);
-        requests_.lose(engine, c.at.name());
+        m.may_go = m.killed = true;
+        ::kill(m.id, SIGKILL);
+        requests_.lose(m.at, m.at.name());
     }
 }
 
 void front::end()
 {
     phase_ = phase::ending;
-    message m;
-    m.f.what = verb::end;
-    for (child& c : children_)
-        if (!c.may_go) c.line->say(m);
+    for (guest& g : guests_) send_off(g);
+    for (member& m : members_)
+        if (m.line && m.id != 0 && !m.may_go) m.line->say(word(verb::end));
 }
 
-void front::gone(child& c)
+void front::gone(member& m)
 {
-    int status = 0;
-    ::waitpid(c.id, &status, 0);
-    c.id = 0;
-    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    if (!c.may_go || (status != 0 && !killed)) throw std::runtime_error{c.at.name() + " " + describe(status)};
-    ++gone_;
-    if (!over()) return;
-    signals_.cancel();
-    watch_.cancel();
+    asio::post(io_, [line = std::move(m.line)] {}); // after whom it has woken already
+    if (guest* const g = guest_at(m.at)) {
+        rank_gone(*g, m);
+    } else {
+        const int status = wait_for(std::exchange(m.id, 0));
+        if (!m.may_go || (status != 0 && !m.killed)) throw std::runtime_error{m.at.name() + " " + describe(status)};
+    }
+    if (over()) asio::co_spawn(io_, close(), rethrow);
 }
 
-void front::say(role r, std::uint32_t engine, const message& m)
+bool front::over() const noexcept
 {
-    for (child& c : children_)
-        if (c.at.role == r && c.at.engine == engine) c.line->say(m);
+    return std::none_of(members_.begin(), members_.end(), [](const member& m) { return bool{m.line}; });
+}
+
+void front::say(role r, std::uint32_t engine, const message& said)
+{
+    for (member& m : members_)
+        if (m.at.role == r && m.at.engine == engine && m.line) m.line->say(said);
+    guest* const g = guest_at({r, engine, 0});
+    if (g && said.f.what == verb::begin && !std::exchange(g->began, true)) g->line->say(word(verb::serving));
 }
 
 /// The first Ctrl-C lets what is under way end, the second one does not.
@@ -222,6 +256,7 @@ void front::watch()
         const auto silent = std::chrono::steady_clock::now() - last_word_;
         if (interrupted_ && silent > last_call) return io_.stop();
         if (silent > patience + settings_.lease) throw std::runtime_error{"no rank has said anything for too long"};
+        turn_away();
         watch();
     });
 }

@@ -5,7 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +18,7 @@
 
 #include <sys/types.h>
 
+#include "door.hpp"
 #include "line.hpp"
 #include "requests.hpp"
 #include "settings.hpp"
@@ -28,7 +32,8 @@ struct rank_report {
     std::uint64_t peak_rss = 0;
 };
 
-/// Starts a process for each rank, has them meet, gives them requests, and sees them off. None of them outlives it.
+/// Starts a process for each rank, has them meet, gives them requests, and sees them off. None of them outlives it. With a
+/// directory, other engines come and go meanwhile: guests, whose processes are others' (join.hpp).
 class front {
 public:
     /// Makes the processes. Call it while this one is small: they are copies of it.
@@ -45,21 +50,38 @@ public:
 
 private:
     enum class phase { starting, meeting, serving, ending };
-    struct child {
+    struct member {
         place at;
-        ::pid_t id = 0;          ///< 0 once it has been waited for
+        ::pid_t id = 0;          ///< 0: a guest's, or it has been waited for
         int socket = -1;         ///< before there is a line
-        std::unique_ptr<pd::line> line;
+        std::unique_ptr<pd::line> line; ///< none once it has gone
         std::string hint;        ///< for who wants to find it
+        bool ready = false;
         bool may_go = false;     ///< killed, or has said bye
+        bool killed = false;
+        std::set<std::uint32_t> met; ///< engines of the other role that it can copy to or from
+    };
+    /// An engine that has joined, and who brought it.
+    struct guest {
+        place at;
+        std::unique_ptr<pd::line> line;
+        std::chrono::steady_clock::time_point came;
+        enum class state { coming, serving, leaving, going, gone } is = state::coming;
+        bool began = false;      ///< its first request
+        std::string why;         ///< of one that does not go in order
     };
 
     void make(place);
-    wye::task<> listen(child&);
-    void heard(child&, const message&);
-    void gone(child&);
-    bool over() const noexcept { return gone_ == children_.size(); } ///< nobody is left
-    void introduce();
+    wye::task<> open();
+    wye::task<> close();
+    wye::task<> listen(member&);
+    void heard(member&, const message&);
+    void failed(member&, const std::string& why);
+    void gone(member&);
+    bool over() const noexcept; ///< nobody is left
+    void ready();
+    void introduce(member&);
+    bool all_met() const noexcept;
     void go_on();
     void kill(std::uint32_t engine);
     void end();
@@ -67,14 +89,31 @@ private:
     void await_signal();
     void watch();
 
+    // guests.cpp
+    wye::task<> receive();
+    wye::task<> welcome(int socket);
+    wye::task<> listen(guest&);
+    void take_in(const message&, std::unique_ptr<pd::line>);
+    void take_rank(const message&, std::unique_ptr<pd::line>);
+    guest* guest_at(place) noexcept;
+    bool is_known(const guest&) const noexcept;
+    void see_to_guests();
+    void send_off(guest&);
+    void see_off(guest&);
+    void lose(guest&, const std::string& why);
+    void rank_gone(guest&, const member&);
+    void forget(const guest&);
+    void turn_away();
+
     const settings& settings_;
-    boost::asio::io_context io_; ///< the lines of the children are in it
-    std::vector<child> children_;
+    boost::asio::io_context io_; ///< all lines are in it
+    std::list<member> members_;
+    std::list<guest> guests_;
     boost::asio::signal_set signals_{io_};
     boost::asio::steady_timer watch_{io_};
     requests requests_;
+    std::optional<door> door_;   ///< with a directory
     phase phase_ = phase::starting;
-    std::size_t ready_ = 0, met_ = 0, gone_ = 0;
     bool interrupted_ = false;
     std::function<void()> begun_;
     std::chrono::steady_clock::time_point last_word_;

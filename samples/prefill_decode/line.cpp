@@ -21,7 +21,7 @@ void put(std::vector<std::byte>& out, const T* from, std::size_t count)
     if (count) std::memcpy(out.data() + at, from, count * sizeof(T));
 }
 
-/// Takes what `put` wrote. Both ends are this program, so a wrong length is a bug of ours.
+/// Takes what `put` wrote. Both ends are this program, or say so: a wrong length is a bug.
 struct reader {
     std::span<const std::byte> from;
     std::size_t at = 0;
@@ -29,7 +29,7 @@ struct reader {
     template <class T>
     void take(T* to, std::size_t count)
     {
-        if (count * sizeof(T) > from.size() - at) throw std::logic_error{"a message that was cut off"};
+        if (count * sizeof(T) > from.size() - at) throw std::logic_error{"a message that makes no sense"};
         if (count) std::memcpy(to, from.data() + at, count * sizeof(T));
         at += count * sizeof(T);
     }
@@ -38,7 +38,7 @@ struct reader {
     {
         std::uint32_t count = 0;
         take(&count, 1);
-        if (count > from.size()) throw std::logic_error{"a message that was cut off"};
+        if (count > from.size()) throw std::logic_error{"a message that makes no sense"};
         to.resize(count);
         take(to.data(), count);
     }

@@ -4,7 +4,8 @@
 //
 // Read prefill.cpp and decode.cpp first: they are what an engine's connector would do. rank.cpp is what both need of wye
 // (memory, peers, waiting for all ranks), model.cpp says which bytes are whose, requests.cpp stands for the router and the
-// schedulers, and front.cpp starts and ends processes.
+// schedulers, and front.cpp starts and ends processes. Others may come to a job that serves, and go: acquaintances.cpp is how
+// ranks find them in a directory, guests.cpp what the front has to do with them, and join.cpp the command that brings them.
 #include <algorithm>
 #include <exception>
 #include <iostream>
@@ -14,6 +15,7 @@
 #include <figures.hpp>
 
 #include "front.hpp"
+#include "join.hpp"
 #include "report.hpp"
 #include "settings.hpp"
 
@@ -23,6 +25,16 @@ double summary::hidden() const noexcept
 {
     if (outcome.plain.ms() <= 0 || outcome.layerwise.parts == 0) return 0;
     return std::clamp(1 - outcome.layerwise.ms() / outcome.plain.ms(), 0.0, 1.0);
+}
+
+std::uint64_t summary::joined() const noexcept
+{
+    return std::count_if(outcome.engines.begin(), outcome.engines.end(), [](const auto& e) { return e.guest; });
+}
+
+std::uint64_t summary::left() const noexcept
+{
+    return std::count_if(outcome.engines.begin(), outcome.engines.end(), [](const auto& e) { return e.is == e.left; });
 }
 
 } // namespace pd
@@ -59,12 +71,19 @@ exit_code run(const pd::settings& settings)
     return wrong.empty() ? all_well : failed;
 }
 
+exit_code join(const pd::settings& settings)
+{
+    pd::visit visit{settings};
+    return visit.run() ? all_well : interrupted;
+}
+
 } // namespace
 
 int main(int argc, char** argv)
 {
     try {
-        return run(pd::read_settings(argc, argv));
+        const pd::settings settings = pd::read_settings(argc, argv);
+        return settings.join ? join(settings) : run(settings);
     } catch (const samples::bad_usage& e) {
         std::cerr << "prefill_decode: " << e.what() << '\n';
         return misused;

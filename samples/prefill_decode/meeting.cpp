@@ -2,16 +2,16 @@
 #include "meeting.hpp"
 
 #include <optional>
+#include <sstream>
 #include <utility>
 
-#include <wye/directory.hpp>
 #include <wye/side_channel.hpp>
 
 namespace pd {
 
 namespace {
 
-/// Each serves its metadata on loopback; the hint is where.
+/// Each serves its metadata on loopback; the hint is where. Nobody comes whom the front does not know from the beginning.
 class side_channels final : public meeting_place {
 public:
     explicit side_channels(std::string secret) : secret_{std::move(secret)} {}
@@ -24,12 +24,25 @@ public:
         door_.emplace(agent, o);
         co_return door_->endpoint();
     }
-    wye::task<wye::peer> find(wye::agent& agent, std::string, std::string hint) override
+    void introduce(const std::string& who) override
+    {
+        std::istringstream lines{who};
+        for (std::string name, hint; lines >> name >> hint;) known_.push_back({name, hint, {}});
+    }
+    wye::task<std::vector<arrival>> arrivals(std::string prefix) override
+    {
+        std::vector<arrival> those;
+        for (arrival& a : known_)
+            if (a.name.starts_with(prefix)) those.push_back(std::move(a));
+        known_.clear();
+        co_return those;
+    }
+    wye::task<wye::peer> connect(wye::agent& agent, arrival who) override
     {
         wye::fetch_options how;
         how.secret = secret_;
         how.connect_within = find_within;
-        return wye::connect(agent, std::move(hint), how);
+        return wye::connect(agent, std::move(who.hint), how);
     }
     wye::task<> leave(wye::agent&) override
     {
@@ -40,12 +53,10 @@ public:
 private:
     std::string secret_;
     std::optional<wye::side_channel> door_;
+    std::vector<arrival> known_;
 };
 
-/// How long who dies without a word is still found; a rank that computes may not poll for some of it.
-constexpr auto entry_lives = std::chrono::seconds{6};
-
-/// All are in one directory, by their names.
+/// All are in one directory, by their names; who comes is seen there.
 class in_directory final : public meeting_place {
 public:
     explicit in_directory(std::unique_ptr<wye::directory> d) : directory_{std::move(d)} {}
@@ -57,10 +68,19 @@ public:
         there_.emplace(co_await wye::announcement::make(agent, *directory_, o));
         co_return std::string{"-"};
     }
-    wye::task<wye::peer> find(wye::agent& agent, std::string name, std::string) override
+    void introduce(const std::string&) override {}
+    wye::task<std::vector<arrival>> arrivals(std::string prefix) override
     {
-        return wye::connect(agent, *directory_, std::move(name), find_within);
+        if (!watch_) watch_ = directory_->watch(std::move(prefix));
+        std::vector<arrival> those;
+        while (those.empty()) {
+            std::vector<wye::directory_change> news = co_await watch_->next();
+            for (wye::directory_change& n : news)
+                if (n.what != wye::directory_change::kind::left) those.push_back({n.name, {}, std::move(n.entry.metadata)});
+        }
+        co_return those;
     }
+    wye::task<wye::peer> connect(wye::agent& agent, arrival who) override { return agent.connect(std::move(who.metadata)); }
     wye::task<> leave(wye::agent&) override
     {
         try {
@@ -73,15 +93,21 @@ public:
 private:
     std::unique_ptr<wye::directory> directory_;
     std::optional<wye::announcement> there_; ///< which needs it
+    std::unique_ptr<wye::directory_watch> watch_; ///< so does this
 };
 
 } // namespace
 
+std::unique_ptr<wye::directory> open_directory(wye::runtime& rt, const settings& s)
+{
+    const bool url = s.directory.find("://") != std::string::npos || s.directory.starts_with("dir:");
+    return url ? wye::open_directory(rt, s.directory) : wye::directory_in(rt, s.directory);
+}
+
 std::unique_ptr<meeting_place> open_meeting_place(wye::runtime& rt, const settings& s)
 {
     if (s.directory.empty()) return std::make_unique<side_channels>(s.secret);
-    const bool url = s.directory.find("://") != std::string::npos;
-    return std::make_unique<in_directory>(url ? wye::open_directory(rt, s.directory) : wye::directory_in(rt, s.directory));
+    return std::make_unique<in_directory>(open_directory(rt, s));
 }
 
 } // namespace pd

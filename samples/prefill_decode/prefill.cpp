@@ -37,7 +37,7 @@ wye::task<> rank::compute_layer(const message& m, std::uint32_t layer)
 /// Writes to decode and tells it: all at once when all is computed, or each layer when it is.
 wye::task<> rank::write(const message& m, message& report)
 {
-    const partners& whom = others_[m.f.engine];
+    const partners& whom = engine(m.f.engine);
     const std::string key = std::to_string(m.f.request);
     std::vector<std::vector<std::uint32_t>> from, to;
     for (const partner& p : whom) {
@@ -72,7 +72,7 @@ wye::task<> rank::hold(const message& m, message& report)
     computed.f.what = verb::computed;
     computed.f.request = m.f.request;
     line_.say(computed);
-    report.f.how = co_await told(std::to_string(m.f.request), others_[m.f.engine]);
+    report.f.how = co_await told(std::to_string(m.f.request), engine(m.f.engine));
 }
 
 } // namespace pd

@@ -5,10 +5,11 @@
 #include <chrono>
 #include <cstdlib>
 #include <exception>
-#include <sstream>
 #include <stdexcept>
 #include <utility>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/post.hpp>
@@ -26,8 +27,6 @@ using namespace std::chrono_literals;
 constexpr wye::duration longest_gap = 2s, lost_after = 2s;
 /// Who is named in a wait is found to be lost within this.
 constexpr wye::duration lost_within = 2 * (longest_gap + lost_after);
-
-std::string name_of_layer(std::size_t l) { return "layer." + std::to_string(l); }
 
 std::uint64_t peak_rss()
 {
@@ -115,11 +114,11 @@ void rank::say_failed(const std::string& why)
 
 wye::task<> rank::live()
 {
-    co_await open();
     co_await serve();
+    meets_no_more_.emit(asio::cancellation_type::terminal);
     while (under_way_ != 0) co_await idle_.wait();
     others_.clear();
-    co_await meeting_->leave(agent_);
+    if (meeting_) co_await meeting_->leave(agent_);
     message m;
     m.f.what = verb::bye;
     m.f.bytes = bytes_;
@@ -169,57 +168,38 @@ wye::task<> rank::open_layer(std::uint32_t layer)
     }
 }
 
-/// Connects to those that ours copies to or from, if it does.
-wye::task<> rank::meet(message m)
-{
-    const role other = at_.role == role::prefill ? role::decode : role::prefill;
-    others_.resize(settings_.of(other).workers);
-    const sharding shards = settings_.sharding();
-    for (std::uint32_t e = 0; e < others_.size(); ++e)
-        for (const link& l : shards.links()) {
-            const bool ours = (at_.role == role::prefill ? l.prefill : l.decode) == at_.rank;
-            const std::uint32_t theirs = at_.role == role::prefill ? l.decode : l.prefill;
-            if (ours) others_[e].push_back({place{other, e, theirs}.name(), l, {}, {}});
-        }
-    std::istringstream lines{m.text};
-    for (std::string name, hint; lines >> name >> hint;)
-        for (partners& engine : others_)
-            for (partner& p : engine)
-                if (p.name == name && at_.role == settings_.mover()) co_await connect(p, hint);
-    message met;
-    met.f.what = verb::met;
-    line_.say(met);
-}
-
-wye::task<> rank::connect(partner& p, std::string hint)
-{
-    p.peer = co_await meeting_->find(agent_, p.name, std::move(hint));
-    std::vector<wye::slice> blocks;
-    for (std::uint32_t l = 0; l < layout_.layers; ++l) {
-        const auto some = wye::blocks_of(p.peer.published(name_of_layer(l)), layout_.part_bytes());
-        blocks.insert(blocks.end(), some.begin(), some.end());
-    }
-    agent_.explain(layers_[0].at(0, layout_.part_bytes()), blocks[0]); // throws `no_route` before anything is moved
-    p.remote = agent_.prepare(std::move(blocks));
-}
-
 wye::task<> rank::serve()
 {
     for (;;) {
         std::optional<message> m = co_await line_.next();
         if (!m) std::_Exit(1); // the front has gone, and nobody is left to report to
         if (m->f.what == verb::end) co_return;
-        if (m->f.what == verb::meet) {
-            co_await meet(std::move(*m));
-            continue;
-        }
-        ++under_way_;
-        asio::co_spawn(runtime_, part_in(std::move(*m)), [this](std::exception_ptr e) {
-            if (e) std::rethrow_exception(e); // out of `run`
-            --under_way_;
-            idle_.notify();
-        });
+        heard(std::move(*m));
     }
+}
+
+void rank::heard(message m)
+{
+    switch (m.f.what) {
+    case verb::open: return begin(open());
+    case verb::meet:
+        meeting_->introduce(m.text);
+        if (at_.role == settings_.mover()) begin(follow(), meets_no_more_.slot());
+        return;
+    case verb::forget: others_.erase(m.f.engine); return;
+    default: begin(part_in(std::move(m)));
+    }
+}
+
+void rank::begin(wye::task<> t, asio::cancellation_slot slot)
+{
+    ++under_way_;
+    const auto ended = [this](std::exception_ptr e) {
+        if (e) std::rethrow_exception(e); // out of `run`
+        --under_way_;
+        idle_.notify();
+    };
+    asio::co_spawn(runtime_, std::move(t), asio::bind_cancellation_slot(slot, ended));
 }
 
 wye::task<> rank::part_in(message m)
@@ -333,6 +313,8 @@ wye::task<> rank::carry(std::uint32_t layer, std::span<const std::uint32_t> page
         }
     co_await wye::copy(all);
 }
+
+std::string name_of_layer(std::size_t l) { return "layer." + std::to_string(l); }
 
 std::span<const std::uint32_t> group_of(const std::vector<std::uint32_t>& all, std::size_t group, std::size_t groups) noexcept
 {

@@ -4,11 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <boost/asio/cancellation_signal.hpp>
 
 #include <event.hpp>
 #include <wye/libfabric.hpp>
@@ -76,7 +79,7 @@ private:
     struct partner {
         std::string name;
         link how;
-        wye::peer peer;        ///< of who copies; the others only hear from them
+        wye::peer peer;        ///< of who copies, once it has met; the others only hear from them
         wye::prepared remote;
     };
     using partners = std::vector<partner>;
@@ -85,10 +88,19 @@ private:
     wye::task<> open();
     void add_gpu();
     wye::task<> open_layer(std::uint32_t layer);
-    wye::task<> meet(message);
-    wye::task<> connect(partner&, std::string hint);
     wye::task<> serve();
+    void heard(message);
+    /// Does that beside all else; the rank waits for its end before it goes.
+    void begin(wye::task<>, boost::asio::cancellation_slot = {});
     wye::task<> part_in(message);
+
+    // acquaintances.cpp
+    /// Our partners in an engine of the other role.
+    partners& engine(std::uint32_t);
+    wye::task<> follow();
+    wye::task<> meet(arrival);
+    wye::task<> connect(arrival);
+    void prepare(partner&, wye::peer);
 
     // prefill.cpp
     wye::task<message> prefill(const message&);
@@ -129,12 +141,15 @@ private:
     std::vector<wye::region> layers_;
     std::vector<wye::region> at_hand_; ///< `memory_`, with `--vram gpu`
     wye::prepared local_;
-    std::vector<partners> others_;   ///< by engine
+    std::map<std::uint32_t, partners> others_; ///< by engine
+    boost::asio::cancellation_signal meets_no_more_;
     samples::event idle_;
-    std::uint32_t under_way_ = 0;    ///< requests
+    std::uint32_t under_way_ = 0;    ///< requests and acquaintances
     std::uint64_t bytes_ = 0;
 };
 
+/// By which it is published.
+std::string name_of_layer(std::size_t);
 /// What belongs to one of so many groups of a list.
 std::span<const std::uint32_t> group_of(const std::vector<std::uint32_t>&, std::size_t group, std::size_t groups) noexcept;
 

@@ -18,6 +18,8 @@ struct summary {
 
     /// Pages that nobody gave back.
     std::uint64_t leaks() const noexcept { return outcome.prefill_leaks + outcome.decode_leaks; }
+    std::uint64_t joined() const noexcept; ///< engines
+    std::uint64_t left() const noexcept;   ///< of those, in order, before the end
     double gb_per_s() const noexcept { return rate(outcome.wall_s); }
     double gb_per_s_moving() const noexcept { return rate(outcome.moving_s); } ///< while a transfer was under way
     /// What share of a transfer's time was hidden behind compute.

@@ -62,16 +62,28 @@ json::value overlap_of(const summary& s)
     return {{"plain_ms", s.outcome.plain.ms()}, {"layerwise_ms", s.outcome.layerwise.ms()}, {"hidden", s.hidden()}};
 }
 
+/// The first one.
 json::value killing_of(const summary& s)
 {
-    if (!s.outcome.killed) return nullptr;
-    const outcome::killing& k = *s.outcome.killed;
+    if (s.outcome.killed.empty()) return nullptr;
+    const outcome::killing& k = s.outcome.killed.front();
     return {{"who", k.who},
             {"after_requests", k.after},
             {"requests_with_it", k.requests},
             {"pages_held_for_it", k.pages},
             {"holds_ended", {{"lost", k.lost}, {"revoked", k.revoked}, {"told", k.told}}},
             {"freed_within_s", k.longest_hold_s}};
+}
+
+json::array engines_of(const summary& s)
+{
+    json::array out;
+    for (const outcome::engine& e : s.outcome.engines)
+        out.push_back({{"name", e.name},
+                       {"requests", e.requests},
+                       {"joined", e.guest},
+                       {"end", e.is == e.lost ? "lost" : e.is == e.left ? "left" : "stayed"}});
+    return out;
 }
 
 json::array ranks_of(const summary& s)
@@ -99,6 +111,10 @@ json::object document(const summary& s)
             {"overlap", overlap_of(s)},
             {"killed", killing_of(s)},
             {"leaks", {{"total", s.leaks()}, {"prefill_pages", o.prefill_leaks}, {"decode_pages", o.decode_leaks}}},
+            {"engines", engines_of(s)},
+            {"joined", s.joined()},
+            {"left", s.left()},
+            {"lost", s.outcome.killed.size()},
             {"ranks", ranks_of(s)},
             {"interrupted", o.interrupted}};
 }

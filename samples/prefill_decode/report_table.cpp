@@ -55,19 +55,31 @@ void print_overlap(std::ostream& out, const summary& s)
                            << fixed(s.outcome.layerwise.ms(), 2) << " of " << fixed(s.outcome.plain.ms(), 2) << " ms are left\n";
 }
 
-void print_killing(std::ostream& out, const summary& s)
+void print_killing(std::ostream& out, const outcome::killing& k)
 {
-    if (s.settings.kill_decode == 0) return;
-    if (!s.outcome.killed) {
-        label(out, "killed") << "nobody: it came to an end before\n";
-        return;
-    }
-    const outcome::killing& k = *s.outcome.killed;
-    label(out, "killed") << k.who << " after " << grouped(k.after) << " requests, with " << grouped(k.requests)
-                        << " under way: prefill freed " << grouped(k.pages) << " pages within " << fixed(k.longest_hold_s, 2)
-                        << " s\n";
+    const char* const other = k.of == role::prefill ? "decode" : "prefill";
+    label(out, "lost") << k.who << " after " << grouped(k.after) << " requests, with " << grouped(k.requests) << " under way: "
+                       << other << " freed " << grouped(k.pages) << " pages within " << fixed(k.longest_hold_s, 2) << " s\n";
     label(out, "") << "(ranks' holds: " << k.lost << " ended as the peer was lost, " << k.revoked << " by revoking, " << k.told
-                  << " as told); " << grouped(s.outcome.retried) << " requests begun again elsewhere\n";
+                  << " as told)\n";
+}
+
+void print_killed(std::ostream& out, const summary& s)
+{
+    for (const outcome::killing& k : s.outcome.killed) print_killing(out, k);
+    if (s.settings.kill_decode != 0 && s.outcome.killed.empty()) label(out, "killed") << "nobody: it came to an end before\n";
+    if (s.outcome.retried > 0) label(out, "retried") << grouped(s.outcome.retried) << " requests begun again elsewhere\n";
+}
+
+/// Who has served how much, when that was not the same engines all the time.
+void print_engines(std::ostream& out, const summary& s)
+{
+    if (s.joined() == 0) return;
+    label(out, "joined") << grouped(s.joined()) << " engines, " << grouped(s.left()) << " left, " << grouped(s.outcome.killed.size())
+                        << " lost\n";
+    for (const outcome::engine& e : s.outcome.engines)
+        label(out, "") << std::left << std::setw(12) << e.name << std::right << grouped(e.requests) << " requests"
+                       << (e.guest ? ", joined" : "") << (e.is == e.left ? ", left" : e.is == e.lost ? ", lost" : "") << '\n';
 }
 
 } // namespace
@@ -86,7 +98,8 @@ void print_table(std::ostream& out, const summary& s)
 {
     print_moved(out, s);
     print_overlap(out, s);
-    print_killing(out, s);
+    print_killed(out, s);
+    print_engines(out, s);
     label(out, "failed") << grouped(s.outcome.failed) << '\n';
     label(out, "leaks") << grouped(s.leaks()) << '\n';
 }

@@ -47,8 +47,22 @@ void page_table::give_back(const std::vector<std::uint32_t>& pages) { free_.inse
 
 requests::requests(const settings& s, say to) : settings_{s}, say_{std::move(to)}, random_{s.seed}
 {
-    for (std::uint32_t e = 0; e < s.prefill.workers; ++e) prefill_.push_back({{s.pages, random_()}, 0, true});
-    for (std::uint32_t e = 0; e < s.decode.workers; ++e) decode_.push_back({{s.pages, random_()}, 0, true});
+    for (const role r : {role::prefill, role::decode})
+        for (std::uint32_t e = 0; e < s.of(r).workers; ++e) all(r).push_back({{s.pages, random_()}, standing::serving});
+}
+
+std::uint32_t requests::expect(role r)
+{
+    const std::uint32_t e = engines(r);
+    all(r).push_back({{settings_.pages, settings_.seed + e}, standing::expected});
+    return e;
+}
+
+bool requests::idle(place at) const noexcept
+{
+    return std::none_of(under_way_.begin(), under_way_.end(), [&](const auto& r) {
+        return (at.role == role::prefill ? r.second.prefill : r.second.decode) == at.engine;
+    });
 }
 
 /// Short ones and long ones: as many between 512 and 1,024 as between 256 and 512.
@@ -63,7 +77,7 @@ std::optional<std::uint32_t> requests::pick(const std::vector<engine>& all, std:
 {
     std::optional<std::uint32_t> best;
     for (std::uint32_t e = 0; e < all.size(); ++e)
-        if (all[e].alive && all[e].pages.free() >= pages && (!best || all[e].under_way < all[*best].under_way)) best = e;
+        if (all[e].is == standing::serving && all[e].pages.free() >= pages && (!best || all[e].under_way < all[*best].under_way)) best = e;
     return best;
 }
 
@@ -129,35 +143,39 @@ void requests::heard(const message& m)
     else if (m.f.what == verb::arrived) arrived(r, m);
     else released(r, m);
     if (r.to_release != 0 || r.to_arrive != 0) return;
-    finish(it->first, r);
+    finish(r);
     under_way_.erase(it);
 }
 
 void requests::computed(std::uint32_t id, request& r)
 {
-    if (--r.to_compute == 0 && !r.lost) tell(role::decode, id, r);
+    if (!r.lost && --r.to_compute == 0) tell(role::decode, id, r);
 }
 
 void requests::arrived(request& r, const message& m)
 {
-    if (r.lost || r.to_arrive == 0) return;
+    if (r.to_arrive == 0) return; // of a lost engine's rank that lives yet
     outcome_.verified += m.f.verified;
     outcome_.wrong += m.f.wrong;
     note_moved(r, m);
     note_ending(r, m);
-    if (--r.to_arrive != 0) return;
-    r.arrived_ns = now_ns();
-    decode_[r.decode].pages.give_back(r.decode_pages);
-    --decode_[r.decode].under_way;
+    if (--r.to_arrive == 0) give_back(role::decode, r);
 }
 
 void requests::released(request& r, const message& m)
 {
+    if (r.to_release == 0) return;
     note_moved(r, m);
     note_ending(r, m);
-    if (--r.to_release != 0) return;
-    prefill_[r.prefill].pages.give_back(r.prefill_pages);
-    --prefill_[r.prefill].under_way;
+    if (--r.to_release == 0) give_back(role::prefill, r);
+}
+
+void requests::give_back(role from, request& r)
+{
+    engine& e = of({from, from == role::prefill ? r.prefill : r.decode, 0});
+    e.pages.give_back(from == role::prefill ? r.prefill_pages : r.decode_pages);
+    --e.under_way;
+    if (from == role::decode) r.arrived_ns = now_ns();
 }
 
 void requests::note_moved(request& r, const message& m)
@@ -175,31 +193,33 @@ void requests::note_moved(request& r, const message& m)
 void requests::note_ending(request& r, const message& m)
 {
     if (r.lost) {
-        outcome::killing& k = *outcome_.killed;
+        outcome::killing& k = outcome_.killed[*r.lost];
         ++(m.f.how == ending::lost ? k.lost : m.f.how == ending::revoked ? k.revoked : k.told);
-        k.longest_hold_s = std::max(k.longest_hold_s, double(now_ns() - killed_ns_) / 1e9);
+        k.longest_hold_s = std::max(k.longest_hold_s, double(now_ns() - k.at_ns) / 1e9);
         return;
     }
-    if (m.f.how == ending::told) return;
-    r.failed = true;
-    const char* const why = m.f.how == ending::lost      ? "a peer was lost"
-                            : m.f.how == ending::revoked ? "a peer said nothing before the lease was over"
-                                                         : "a copy failed";
-    if (outcome_.failure.empty()) outcome_.failure = "request " + std::to_string(m.f.request) + ": " + why;
+    if (m.f.how == ending::told || !r.failure.empty()) return;
+    r.failure = "request " + std::to_string(m.f.request) + ": " +
+                (m.f.how == ending::lost      ? "a peer was lost"
+                 : m.f.how == ending::revoked ? "a peer said nothing before the lease was over"
+                                              : "a copy failed");
 }
 
-void requests::finish(std::uint32_t, const request& r)
+void requests::finish(const request& r)
 {
     last_ns_ = now_ns();
     if (r.lost) {
         --lost_under_way_;
         return;
     }
-    if (r.failed) {
+    if (!r.failure.empty()) {
         ++outcome_.failed;
+        if (outcome_.failure.empty()) outcome_.failure = r.failure;
         return;
     }
     ++outcome_.complete;
+    ++prefill_[r.prefill].served;
+    ++decode_[r.decode].served;
     outcome_.tokens += r.tokens;
     outcome_.pages += r.prefill_pages.size();
     outcome_.bytes += r.bytes;
@@ -216,33 +236,27 @@ bool requests::over() const noexcept
 
 std::optional<std::uint32_t> requests::victim() const noexcept
 {
-    if (settings_.kill_decode == 0 || outcome_.killed || outcome_.complete < settings_.kill_decode) return std::nullopt;
-    const auto e = static_cast<std::uint32_t>(decode_.size() - 1);
+    const std::uint32_t e = settings_.decode.workers - 1;
+    if (settings_.kill_decode == 0 || decode_[e].is == standing::lost || outcome_.complete < settings_.kill_decode)
+        return std::nullopt;
     if (decode_[e].under_way == 0) return std::nullopt; // nobody would miss it
     return e;
 }
 
-void requests::lose(std::uint32_t e, std::string who)
+void requests::lose(place at, std::string who)
 {
-    outcome::killing& k = outcome_.killed.emplace();
+    outcome::killing& k = outcome_.killed.emplace_back();
     k.who = std::move(who);
+    k.of = at.role;
     k.after = static_cast<std::uint32_t>(outcome_.complete);
-    killed_ns_ = now_ns();
-    decode_[e].alive = false;
+    k.at_ns = now_ns();
+    of(at).is = standing::lost;
     for (auto it = under_way_.begin(); it != under_way_.end();) {
         request& r = it->second;
-        if (r.decode != e || r.to_arrive == 0) {
-            ++it;
-            continue;
-        }
-        r.lost = true;
-        r.to_arrive = 0;
-        ++lost_under_way_;
-        ++k.requests;
-        k.pages += r.to_release ? r.prefill_pages.size() : 0;
-        again_.push_back(r.tokens);
-        if (r.to_release == 0) {
-            finish(it->first, r);
+        const bool its = (at.role == role::prefill ? r.prefill : r.decode) == at.engine;
+        if (its && (at.role == role::prefill ? r.to_release : r.to_arrive) != 0) lose(r, at.role, outcome_.killed.size() - 1);
+        if (r.to_release == 0 && r.to_arrive == 0) {
+            finish(r);
             it = under_way_.erase(it);
         } else {
             ++it;
@@ -250,14 +264,39 @@ void requests::lose(std::uint32_t e, std::string who)
     }
 }
 
+/// What the engine of that role has not done will not be done. The other one says when nobody touches its pages any more,
+/// if it has begun.
+void requests::lose(request& r, role gone, std::size_t index)
+{
+    outcome::killing& k = outcome_.killed[index];
+    (gone == role::prefill ? r.to_release : r.to_arrive) = 0;
+    if (gone == role::prefill && r.to_compute != 0 && r.to_arrive != 0) {
+        r.to_arrive = 0; // nobody has told it to read
+        give_back(role::decode, r);
+    }
+    ++k.requests;
+    k.pages += r.to_release + r.to_arrive != 0 ? r.prefill_pages.size() : 0;
+    if (!r.lost) {
+        again_.push_back(r.tokens);
+        ++lost_under_way_;
+    }
+    r.lost = index;
+}
+
 outcome requests::result() const
 {
     outcome o = outcome_;
     o.wall_s = last_ns_ > begun_ns_ ? double(last_ns_ - begun_ns_) / 1e9 : 0;
     o.moving_s = double(covered(moving_)) / 1e9;
-    for (const engine& e : prefill_) o.prefill_leaks += e.pages.taken();
-    for (const engine& e : decode_) o.decode_leaks += e.alive ? e.pages.taken() : 0;
     o.interrupted = stopped_;
+    for (const role r : {role::prefill, role::decode})
+        for (std::uint32_t e = 0; e < engines(r); ++e) {
+            const engine& it = all(r)[e];
+            const bool lost = it.is == standing::lost;
+            if (!lost) (r == role::prefill ? o.prefill_leaks : o.decode_leaks) += it.pages.taken();
+            o.engines.push_back({place{r, e, 0}.engine_name(), it.served, e >= settings_.of(r).workers,
+                                 lost ? outcome::engine::lost : it.is == standing::leaving ? outcome::engine::left : outcome::engine::stayed});
+        }
     return o;
 }
 

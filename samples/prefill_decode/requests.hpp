@@ -41,9 +41,17 @@ struct outcome {
     struct killing {
         std::string who;
         std::uint32_t after = 0;                  ///< requests
-        std::uint64_t requests = 0, pages = 0;    ///< that prefill held for it
-        std::uint64_t lost = 0, revoked = 0, told = 0; ///< holds of prefill's ranks for these, by how they ended
+        std::uint64_t requests = 0, pages = 0;    ///< that engines of the other role held for it
+        std::uint64_t lost = 0, revoked = 0, told = 0; ///< holds of their ranks for these, by how they ended
         double longest_hold_s = 0;                ///< from then on
+        role of{};                                ///< of who was lost
+        std::uint64_t at_ns = 0;
+    };
+    struct engine {
+        std::string name;
+        std::uint64_t requests = 0;               ///< complete
+        bool guest = false;                       ///< it was not there from the beginning
+        enum end { stayed, left, lost } is = stayed;
     };
 
     std::uint64_t complete = 0, failed = 0, retried = 0;
@@ -54,7 +62,8 @@ struct outcome {
     exposure plain, layerwise;
     double wall_s = 0, moving_s = 0; ///< in all; with a transfer under way
     std::uint64_t prefill_leaks = 0, decode_leaks = 0; ///< pages that nobody gave back
-    std::optional<killing> killed;
+    std::vector<killing> killed;    ///< engines that were lost
+    std::vector<engine> engines;
     std::string failure;            ///< the first
     bool interrupted = false;
 };
@@ -77,26 +86,45 @@ public:
     bool over() const noexcept;
     /// Whether it is time for `kill_decode`: of which engine.
     std::optional<std::uint32_t> victim() const noexcept;
-    /// This decode engine is no more.
-    void lose(std::uint32_t engine, std::string who);
+    /// This engine is no more.
+    void lose(place, std::string who);
+
+    /// Another engine that may come: its number. It gets nothing before `admit`, nothing new after `retire`.
+    std::uint32_t expect(role);
+    void admit(place at) { of(at).is = standing::serving; }
+    void retire(place at) { of(at).is = standing::leaving; }
+    bool serves(place at) const noexcept { return of(at).is == standing::serving; }
+    /// Nothing is under way that has to do with it.
+    bool idle(place) const noexcept;
+    std::uint64_t served(place at) const noexcept { return of(at).served; }
+    std::uint32_t engines(role r) const noexcept { return static_cast<std::uint32_t>(all(r).size()); }
+    bool stopped() const noexcept { return stopped_; }
     outcome result() const;
 
 private:
+    enum class standing : std::uint8_t { expected, serving, leaving, lost };
     struct engine {
         page_table pages;
+        standing is{};
         std::uint32_t under_way = 0;
-        bool alive = true;
+        std::uint64_t served = 0;
     };
     struct request {
         std::uint32_t tokens = 0, prefill = 0, decode = 0; ///< engines
         std::vector<std::uint32_t> prefill_pages, decode_pages;
         std::uint32_t to_compute = 0, to_release = 0, to_arrive = 0; ///< ranks
-        bool layerwise = false, failed = false, lost = false;
+        bool layerwise = false;
+        std::string failure;
+        std::optional<std::size_t> lost; ///< with whom: index of `outcome::killed`
         std::uint64_t begun_ns = 0, arrived_ns = 0, first_ns = 0, last_ns = 0, bytes = 0;
     };
 
+    std::vector<engine>& all(role r) noexcept { return r == role::prefill ? prefill_ : decode_; }
+    const std::vector<engine>& all(role r) const noexcept { return r == role::prefill ? prefill_ : decode_; }
+    engine& of(place at) noexcept { return all(at.role)[at.engine]; }
+    const engine& of(place at) const noexcept { return all(at.role)[at.engine]; }
     std::uint32_t draw_tokens();
-    /// The least busy of those that live and have so many pages.
+    /// The least busy of those that serve and have so many pages.
     static std::optional<std::uint32_t> pick(const std::vector<engine>&, std::uint32_t pages) noexcept;
     void begin(std::uint32_t tokens, std::uint32_t prefill, std::uint32_t decode);
     void tell(role, std::uint32_t id, const request&);
@@ -105,7 +133,9 @@ private:
     void released(request&, const message&);
     void note_moved(request&, const message&);
     void note_ending(request&, const message&);
-    void finish(std::uint32_t id, const request&);
+    void lose(request&, role, std::size_t index);
+    void give_back(role, request&);
+    void finish(const request&);
 
     const settings& settings_;
     say say_;
@@ -116,7 +146,7 @@ private:
     std::uint32_t drawn_ = 0, last_id_ = 0, lost_under_way_ = 0;
     std::optional<std::uint32_t> next_tokens_;
     bool stopped_ = false;
-    std::uint64_t begun_ns_ = 0, killed_ns_ = 0, last_ns_ = 0;
+    std::uint64_t begun_ns_ = 0, last_ns_ = 0;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> moving_;
     outcome outcome_;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <random>
 #include <sstream>
@@ -26,6 +27,7 @@ constexpr std::string_view usage =
 
 constexpr std::array<std::pair<std::string_view, direction>, 2> directions{
     {{"write", direction::write}, {"read", direction::read}}};
+constexpr std::array<std::pair<std::string_view, role>, 2> roles{{{"prefill", role::prefill}, {"decode", role::decode}}};
 constexpr std::array<std::pair<std::string_view, bool>, 2> switches{{{"on", true}, {"off", false}}};
 constexpr std::uint32_t most_ranks = 16, most_workers = 16;
 constexpr std::uint32_t most_pages = 16'384; ///< of a request: the list goes in one message
@@ -36,8 +38,10 @@ struct words {
     std::string prefill_workers = "1", prefill_ranks = "1", decode_workers, decode_ranks = "1";
     std::string page_tokens = "16", pages = "1024", requests = "200", concurrency = "8", max_tokens = "1024";
     std::string layer_time, kill_decode, lease = "10", verify = "on", vram = "none";
-    std::string directory, rails, seed = "1", json;
+    std::string directory, join, rails, seed = "1", json;
     bool layerwise = false;
+
+    bool operator==(const words&) const = default;
 };
 
 words read_words(int argc, char** argv)
@@ -65,6 +69,7 @@ words read_words(int argc, char** argv)
         .add("verify", w.verify, "every page is what prefill computed: on or off (on)")
         .add("vram", w.vram, "gpu, standin (DRAM that plays it) or none: DRAM (none)")
         .add("directory", w.directory, "a folder, or etcd://host:port/prefix, to find each other in (by side channels)")
+        .add("join", w.join, "prefill or decode: add an engine to the job that serves in --directory; Ctrl-C: leave it")
         .add("rails", w.rails, "local addresses or interfaces, with commas (127.0.0.1)")
         .add("json", w.json, "write the report here, as one JSON object");
     const auto stray = options.parse(argc, argv);
@@ -165,21 +170,9 @@ std::string draw_secret()
     return secret.str();
 }
 
-} // namespace
-
-std::string_view name_of(memory_kind k) noexcept
+/// Of a job.
+settings settings_by(const words& w)
 {
-    return k == memory_kind::dram ? "DRAM" : k == memory_kind::gpu ? "a GPU" : "VRAM stand-in";
-}
-
-std::string place::name() const
-{
-    return (role == role::prefill ? "prefill-" : "decode-") + std::to_string(engine) + "-" + std::to_string(rank);
-}
-
-settings read_settings(int argc, char** argv)
-{
-    const words w = read_words(argc, argv);
     settings s;
     read_model(s, w);
     s.direction = one_of("direction", w.direction, directions);
@@ -189,10 +182,69 @@ settings read_settings(int argc, char** argv)
     s.memory = read_memory(w.vram);
     s.directory = w.directory;
     s.rails = read_rails(w.rails);
-    s.json = w.json;
-    samples::check_output("json", s.json);
     check_memory(s);
     s.secret = draw_secret();
+    return s;
+}
+
+/// Of who joins one.
+settings guest_by(const words& w)
+{
+    settings s;
+    s.join = one_of("join", w.join, roles);
+    s.directory = w.directory;
+    if (s.directory.empty()) throw bad_usage{"--join needs --directory: where the job is"};
+    words all;
+    all.join = w.join;
+    all.directory = w.directory;
+    if (w != all) throw bad_usage{"--join goes with --directory and nothing else: the job has the other options"};
+    return s;
+}
+
+} // namespace
+
+std::string_view name_of(memory_kind k) noexcept
+{
+    return k == memory_kind::dram ? "DRAM" : k == memory_kind::gpu ? "a GPU" : "VRAM stand-in";
+}
+
+std::string_view name_of(role r) noexcept { return r == role::prefill ? "prefill" : "decode"; }
+
+std::string place::engine_name() const { return std::string{name_of(role)} + "-" + std::to_string(engine); }
+
+std::string place::name() const { return engine_name() + "-" + std::to_string(rank); }
+
+std::optional<place> place_named(std::string_view name)
+{
+    place p;
+    for (const auto& [word, role] : roles) {
+        if (!name.starts_with(word) || name.size() == word.size()) continue;
+        p.role = role;
+        const char *const end = name.data() + name.size(), *const engine = name.data() + word.size() + 1;
+        const char* const rank = std::from_chars(engine, end, p.engine).ptr;
+        if (rank != end) std::from_chars(rank + 1, end, p.rank);
+    }
+    return p.name() == name ? std::optional{p} : std::nullopt;
+}
+
+settings read_settings(int argc, char** argv)
+{
+    const words w = read_words(argc, argv);
+    settings s = w.join.empty() ? settings_by(w) : guest_by(w);
+    s.json = w.json;
+    samples::check_output("json", s.json);
+    s.arguments.assign(argv + 1, argv + argc);
+    return s;
+}
+
+settings read_settings_of_job(const settings& guest, std::vector<std::string> arguments, std::string secret)
+{
+    std::string program = "prefill_decode";
+    std::vector<char*> argv{program.data()};
+    for (std::string& a : arguments) argv.push_back(a.data());
+    settings s = settings_by(read_words(static_cast<int>(argv.size()), argv.data()));
+    s.directory = guest.directory;
+    s.secret = std::move(secret);
     return s;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,6 +46,8 @@ struct settings {
     std::vector<std::string> rails;
     std::string secret;               ///< drawn for this run
     std::string json;                 ///< empty: not written
+    std::optional<role> join{};       ///< an engine of this role joins the job that is in `directory`, which says the rest
+    std::vector<std::string> arguments{}; ///< the command line, for who joins
 
     pd::sharding sharding() const { return {model, page_tokens, prefill.ranks, decode.ranks}; }
     layout layout_of(role r) const { return r == role::prefill ? sharding().prefill(pages) : sharding().decode(pages); }
@@ -65,7 +68,11 @@ struct place {
     std::uint32_t engine = 0, rank = 0;
 
     std::string name() const; ///< of its agent: "prefill-0-1"
+    std::string engine_name() const; ///< "prefill-0"
 };
+/// Nothing if that is no place's name.
+std::optional<place> place_named(std::string_view);
+std::string_view name_of(role) noexcept;
 
 /// Where pages are, for reports.
 std::string_view name_of(memory_kind) noexcept;
@@ -73,5 +80,7 @@ std::string_view name_of(memory_kind) noexcept;
 /// Reads the command line. Throws `samples::bad_usage` with one line that says what is wrong; prints the help and exits
 /// when asked to.
 settings read_settings(int argc, char** argv);
+/// Those of a job, for `guest`, who joins it: by the command line that began the job, and its secret.
+settings read_settings_of_job(const settings& guest, std::vector<std::string> arguments, std::string secret);
 
 } // namespace pd
