@@ -132,8 +132,8 @@ void rethrow(std::exception_ptr e)
 
 } // namespace
 
-door::door(asio::io_context& io, const settings& s)
-    : settings_{s}, runtime_{io}, directory_{open_directory(runtime_, s)}, address_{draw_address()},
+door::door(wye::runtime& rt, const settings& s)
+    : settings_{s}, runtime_{rt}, directory_{open_directory(runtime_, s)}, address_{draw_address()},
       socket_{runtime_.get_executor(), listening_socket(address_)}
 {
 }

@@ -6,7 +6,6 @@
 #include <string>
 
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 #include <wye/directory.hpp>
@@ -22,16 +21,15 @@ namespace pd {
 class door {
 public:
     /// Makes a thread at need: have no children after it. Throws std::exception with one line.
-    door(boost::asio::io_context&, const settings&);
+    door(wye::runtime&, const settings&);
 
     /// Returns when it is in the directory, and keeps it there. Throws std::runtime_error when another job is there, and later
-    /// out of the `io_context` when another has taken its place.
+    /// out of the runtime's `run` when another has taken its place.
     wye::task<> open();
     /// A line's socket to the next who knocks. One call at a time.
     wye::task<int> knock();
     /// Takes it out of the directory.
     wye::task<> close();
-    wye::runtime& runtime() noexcept { return runtime_; }
 
 private:
     wye::task<> stay();
@@ -40,7 +38,7 @@ private:
     wye::task<> put();
 
     const settings& settings_;
-    wye::runtime runtime_;
+    wye::runtime& runtime_;
     std::unique_ptr<wye::directory> directory_;
     const std::string address_; ///< "HOST NAME"
     boost::asio::posix::stream_descriptor socket_;

@@ -55,7 +55,7 @@ front::front(const settings& s)
         for (const member& m : members_) ::kill(m.id, SIGKILL);
         throw;
     }
-    for (member& m : members_) m.line = std::make_unique<pd::line>(io_, m.socket);
+    for (member& m : members_) m.line = std::make_unique<pd::line>(runtime_.io(), m.socket);
 }
 
 front::~front()
@@ -89,10 +89,10 @@ void front::run(std::function<void()> begun)
     signals_.add(SIGTERM);
     await_signal();
     watch();
-    for (member& m : members_) asio::co_spawn(io_, listen(m), rethrow);
-    if (!settings_.directory.empty()) door_.emplace(io_, settings_);
-    asio::co_spawn(io_, open(), rethrow);
-    io_.run();
+    for (member& m : members_) asio::co_spawn(runtime_, listen(m), rethrow);
+    if (!settings_.directory.empty()) door_.emplace(runtime_, settings_);
+    asio::co_spawn(runtime_, open(), rethrow);
+    runtime_.run();
 }
 
 /// Where they can be met, once nobody else is there.
@@ -105,7 +105,7 @@ wye::task<> front::open()
 wye::task<> front::close()
 {
     if (door_) co_await door_->close();
-    io_.stop();
+    runtime_.stop();
 }
 
 wye::task<> front::listen(member& m)
@@ -176,7 +176,7 @@ void front::go_on()
     if (phase_ == phase::meeting && all_met()) {
         phase_ = phase::serving;
         begun_();
-        if (door_) asio::co_spawn(io_, receive(), rethrow);
+        if (door_) asio::co_spawn(runtime_, receive(), rethrow);
     }
     if (phase_ != phase::serving) return;
     if (const auto engine = requests_.victim()) kill(*engine);
@@ -210,14 +210,14 @@ void front::end()
 
 void front::gone(member& m)
 {
-    asio::post(io_, [line = std::move(m.line)] {}); // after whom it has woken already
+    asio::post(runtime_, [line = std::move(m.line)] {}); // after whom it has woken already
     if (guest* const g = guest_at(m.at)) {
         rank_gone(*g, m);
     } else {
         const int status = wait_for(std::exchange(m.id, 0));
         if (!m.may_go || (status != 0 && !m.killed)) throw std::runtime_error{m.at.name() + " " + describe(status)};
     }
-    if (over()) asio::co_spawn(io_, close(), rethrow);
+    if (over()) asio::co_spawn(runtime_, close(), rethrow);
 }
 
 bool front::over() const noexcept
@@ -241,7 +241,7 @@ void front::await_signal()
         const bool again = std::exchange(interrupted_, true);
         requests_.stop();
         last_word_ = std::chrono::steady_clock::now();
-        if (again || phase_ == phase::starting || phase_ == phase::meeting) return io_.stop();
+        if (again || phase_ == phase::starting || phase_ == phase::meeting) return runtime_.stop();
         if (requests_.over() && phase_ == phase::serving) end();
         await_signal();
     });
@@ -254,7 +254,7 @@ void front::watch()
     watch_.async_wait([this](wye::error_code error) {
         if (error || over()) return; // what has expired already is not cancelled any more
         const auto silent = std::chrono::steady_clock::now() - last_word_;
-        if (interrupted_ && silent > last_call) return io_.stop();
+        if (interrupted_ && silent > last_call) return runtime_.stop();
         if (silent > patience + settings_.lease) throw std::runtime_error{"no rank has said anything for too long"};
         turn_away();
         watch();

@@ -12,11 +12,13 @@
 #include <string>
 #include <vector>
 
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <sys/types.h>
+
+#include <wye/runtime.hpp>
+#include <wye/task.hpp>
 
 #include "door.hpp"
 #include "line.hpp"
@@ -106,11 +108,11 @@ private:
     void turn_away();
 
     const settings& settings_;
-    boost::asio::io_context io_; ///< all lines are in it
+    wye::runtime runtime_; ///< all lines are on it
     std::list<member> members_;
     std::list<guest> guests_;
-    boost::asio::signal_set signals_{io_};
-    boost::asio::steady_timer watch_{io_};
+    boost::asio::signal_set signals_{runtime_.io()};
+    boost::asio::steady_timer watch_{runtime_.io()};
     requests requests_;
     std::optional<door> door_;   ///< with a directory
     phase phase_ = phase::starting;

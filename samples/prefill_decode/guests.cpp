@@ -29,13 +29,13 @@ wye::task<> front::receive()
 {
     for (;;) {
         const int socket = co_await door_->knock();
-        asio::co_spawn(io_, welcome(socket), [](std::exception_ptr) {}); // who says nonsense is let go
+        asio::co_spawn(runtime_, welcome(socket), [](std::exception_ptr) {}); // who says nonsense is let go
     }
 }
 
 wye::task<> front::welcome(int socket)
 {
-    auto line = std::make_unique<pd::line>(io_, socket);
+    auto line = std::make_unique<pd::line>(runtime_.io(), socket);
     const std::optional<message> m = co_await line->next();
     if (!m) co_return;
     if (m->f.what == verb::join) take_in(*m, std::move(line));
@@ -62,7 +62,7 @@ void front::take_in(const message& m, std::unique_ptr<pd::line> line)
     answer.text = settings_.secret + '\0';
     for (const std::string& a : settings_.arguments) answer.text += a + '\0';
     g.line->say(answer);
-    asio::co_spawn(io_, listen(g), [](std::exception_ptr e) {
+    asio::co_spawn(runtime_, listen(g), [](std::exception_ptr e) {
         if (e) std::rethrow_exception(e);
     });
 }
@@ -80,7 +80,7 @@ void front::take_rank(const message& said, std::unique_ptr<pd::line> line)
     message open;
     open.f.what = verb::open;
     m.line->say(open);
-    asio::co_spawn(io_, listen(m), [](std::exception_ptr e) {
+    asio::co_spawn(runtime_, listen(m), [](std::exception_ptr e) {
         if (e) std::rethrow_exception(e);
     });
 }
@@ -95,7 +95,7 @@ wye::task<> front::listen(guest& g)
         g.is = guest::state::leaving;
         go_on();
     }
-    asio::post(io_, [line = std::move(g.line)] {});
+    asio::post(runtime_, [line = std::move(g.line)] {});
     lose(g, "who brought it has gone");
     go_on();
 }
