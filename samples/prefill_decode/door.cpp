@@ -32,7 +32,7 @@ namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 const std::string entry_name = "front";
-constexpr auto job_within = 5s; ///< of who looks for it
+constexpr auto job_within = 3s; ///< of who looks for it
 
 std::string host_name()
 {
@@ -134,7 +134,8 @@ void rethrow(std::exception_ptr e)
 
 door::door(wye::runtime& rt, const settings& s)
     : settings_{s}, runtime_{rt}, directory_{open_directory(runtime_, s)}, address_{draw_address()},
-      socket_{runtime_.get_executor(), listening_socket(address_)}
+      socket_{runtime_.get_executor(), listening_socket(address_)},
+      stays_no_more_{std::make_shared<asio::cancellation_signal>()}
 {
 }
 
@@ -143,7 +144,8 @@ wye::task<> door::open()
     const bool free = co_await is_free();
     if (!free) throw std::runtime_error{"another job is in " + settings_.directory + ": choose another place, or --join it"};
     co_await put();
-    asio::co_spawn(runtime_, stay(), asio::bind_cancellation_slot(stays_no_more_.slot(), rethrow));
+    const auto ended = [stop = stays_no_more_](std::exception_ptr e) { rethrow(e); }; // the signal outlives what it may stop
+    asio::co_spawn(runtime_, stay(), asio::bind_cancellation_slot(stays_no_more_->slot(), ended));
 }
 
 /// Of other hosts' jobs nobody here can know whether they live; their entries do, for a while.
@@ -197,9 +199,14 @@ wye::task<int> door::knock()
 wye::task<> door::close()
 {
     closed_ = true;
-    stays_no_more_.emit(asio::cancellation_type::terminal);
+    stays_no_more_->emit(asio::cancellation_type::terminal);
+    co_await take_out(entry_name);
+}
+
+wye::task<> door::take_out(std::string name)
+{
     try {
-        co_await directory_->remove(entry_name);
+        co_await directory_->remove(std::move(name));
     } catch (const wye::system_error&) {
         // The directory is away: the entry goes by itself.
     }

@@ -30,6 +30,8 @@ public:
     wye::task<int> knock();
     /// Takes it out of the directory.
     wye::task<> close();
+    /// The same with who has died, and cannot.
+    wye::task<> take_out(std::string name);
 
 private:
     wye::task<> stay();
@@ -42,7 +44,7 @@ private:
     std::unique_ptr<wye::directory> directory_;
     const std::string address_; ///< "HOST NAME"
     boost::asio::posix::stream_descriptor socket_;
-    boost::asio::cancellation_signal stays_no_more_;
+    const std::shared_ptr<boost::asio::cancellation_signal> stays_no_more_;
     bool closed_ = false;
 };
 

@@ -130,7 +130,7 @@ void front::heard(member& m, const message& said)
         m.met.insert(said.f.engine);
         break;
     case verb::bye:
-        m.may_go = true;
+        m.said_bye = true;
         reports_.push_back({m.at.name(), said.f.bytes, said.f.peak_rss});
         return;
     default: requests_.heard(said);
@@ -142,7 +142,6 @@ void front::failed(member& m, const std::string& why)
 {
     guest* const g = guest_at(m.at);
     if (!g) throw std::runtime_error{m.at.name() + ": " + why};
-    m.may_go = true;
     lose(*g, m.at.name() + ": " + why);
 }
 
@@ -194,7 +193,7 @@ void front::kill(std::uint32_t engine)
             m.line->say(word(verb::end));
             continue;
         }
-        m.may_go = m.killed = true;
+        m.killed = true;
         ::kill(m.id, SIGKILL);
         requests_.lose(m.at, m.at.name());
     }
@@ -205,17 +204,18 @@ void front::end()
     phase_ = phase::ending;
     for (guest& g : guests_) send_off(g);
     for (member& m : members_)
-        if (m.line && m.id != 0 && !m.may_go) m.line->say(word(verb::end));
+        if (m.line && m.id != 0) m.line->say(word(verb::end));
 }
 
 void front::gone(member& m)
 {
     asio::post(runtime_, [line = std::move(m.line)] {}); // after whom it has woken already
+    if (door_ && !m.said_bye) asio::co_spawn(runtime_, door_->take_out(m.at.name()), rethrow);
     if (guest* const g = guest_at(m.at)) {
         rank_gone(*g, m);
     } else {
         const int status = wait_for(std::exchange(m.id, 0));
-        if (!m.may_go || (status != 0 && !m.killed)) throw std::runtime_error{m.at.name() + " " + describe(status)};
+        if (!m.killed && (!m.said_bye || status != 0)) throw std::runtime_error{m.at.name() + " " + describe(status)};
     }
     if (over()) asio::co_spawn(runtime_, close(), rethrow);
 }

@@ -59,8 +59,7 @@ private:
         std::unique_ptr<pd::line> line; ///< none once it has gone
         std::string hint;        ///< for who wants to find it
         bool ready = false;
-        bool may_go = false;     ///< killed, or has said bye
-        bool killed = false;
+        bool said_bye = false, killed = false;
         std::set<std::uint32_t> met; ///< engines of the other role that it can copy to or from
     };
     /// An engine that has joined, and who brought it.

@@ -162,7 +162,7 @@ void front::lose(guest& g, const std::string& why)
 
 void front::rank_gone(guest& g, const member& m)
 {
-    if (!m.may_go) lose(g, m.at.name() + " has died");
+    if (!m.said_bye) lose(g, m.at.name() + " has died");
     see_off(g);
     go_on();
 }

@@ -17,6 +17,11 @@ refuses '16384 pages' "$pd" --pages 200000 --max-tokens 1000000
 refuses 'memory' "$pd" --pages 200000 --scale 1
 refuses 'decode-workers' "$pd" --kill-decode 5 --decode-workers 1
 refuses 'middle' "$pd" --kill-decode 200
+refuses 'join' "$pd" --join worker --directory "$scratch/found"
+refuses '--directory: where' "$pd" --join decode
+refuses 'nothing else' "$pd" --join decode --directory "$scratch/found" --requests 5
+refuses 'no job is in' "$pd" --join decode --directory "$scratch/found"
+refuses 'no directory is a nosuch' "$pd" --join decode --directory nosuch://127.0.0.1:1
 refuses 'unknown option' "$pd" --no-such-option
 refuses 'needs a value' "$pd" --model
 refuses 'nonsense' "$pd" nonsense

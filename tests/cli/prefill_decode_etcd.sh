@@ -1,38 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# prefill_decode by a directory in etcd: several workers of each find each other there, more join while others serve, some
-# leave, die or are interrupted, and etcd itself goes away in the middle. Nobody stays in it who is not there.
+# prefill_decode by a directory in etcd: several workers of each find each other there, beside another job; some die or are
+# interrupted, and etcd itself goes away in the middle. Nobody stays in it who is not there. No two jobs are at one place.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-for tool in etcd etcdctl; do
-    [ -n "$(command -v $tool)" ] || skip "no $tool (Debian's etcd-server and etcd-client)"
-done
-export ETCDCTL_API=3
+# shellcheck source-path=SCRIPTDIR source=etcd.sh
+. "$(dirname "${BASH_SOURCE[0]}")/etcd.sh"
 set -m # or the shell starts background programs with SIGINT ignored
-
-# start_etcd: on loopback and free ports, ended with the test.
-start_etcd() {
-    local tries
-    for tries in 1 2 3 4 5; do
-        port=$((20000 + (RANDOM % 20000)))
-        etcd --data-dir "$scratch/etcd.$tries" --listen-client-urls "http://127.0.0.1:$port" \
-            --advertise-client-urls "http://127.0.0.1:$port" --listen-peer-urls "http://127.0.0.1:$((port + 1))" \
-            --initial-advertise-peer-urls "http://127.0.0.1:$((port + 1))" \
-            --initial-cluster "default=http://127.0.0.1:$((port + 1))" --unsafe-no-fsync --logger=zap --log-level=panic \
-            > "$scratch/etcd.log" 2>&1 &
-        etcd=$!
-        cleanup+=("kill -9 $etcd 2> /dev/null")
-        until_true answers_or_ended
-        if kill -0 $etcd 2> /dev/null; then return; fi
-    done
-    cat "$scratch/etcd.log"
-    fail "etcd does not start"
-}
-ctl() { etcdctl --endpoints "127.0.0.1:$port" "$@" 2> /dev/null; }
-answers_or_ended() { ! kill -0 $etcd 2> /dev/null || ctl get none > /dev/null; }
-keys() { ctl get --prefix --keys-only "$1" | grep -c . || true; }
-nobody_in() { [ "$(keys "$1")" = 0 ]; }
-somebody_in() { [ "$(keys "$1")" -gt 0 ]; }
 
 job() { # job PREFIX OPTION...: what `job` then holds is run by the directory
     local prefix=$1
@@ -59,6 +33,20 @@ run joins --prefill-workers 2 --decode-workers 2 --requests 60
 whole joins 60
 nobody_in joins/ || fail "still there: $(ctl get --prefix --keys-only joins/)"
 
+# Who comes to a place at which a job is goes again; a job whose place is taken away from it says so.
+refuses 'another job is in etcd.*long' "$bin/prefill_decode" --directory "etcd://127.0.0.1:$port/long" --requests 5
+job taken --requests 10000000
+"${job[@]}" > "$scratch/taken.out" 2> "$scratch/taken.err" &
+taken=$!
+cleanup+=("kill $taken 2> /dev/null")
+until_true grep -sq pages "$scratch/taken.out" || { cat "$scratch/taken".*; fail "it does not begin"; }
+ctl put taken/front 'elsewhere some-socket' > /dev/null
+status=0
+wait $taken || status=$?
+[ $status = 1 ] || fail "exit status $status, not 1"
+grep -q 'another job has come to etcd' "$scratch/taken.err" || { cat "$scratch/taken.err"; fail "does not say why it ends"; }
+refuses 'the job is on elsewhere' "$bin/prefill_decode" --directory "etcd://127.0.0.1:$port/taken" --join decode
+
 # One dies without a word: its entry expires.
 run dies --kill-decode 20 --lease 0.5 --requests 60
 whole dies 60
@@ -68,11 +56,7 @@ until_true nobody_in dies/ || fail "still there: $(ctl get --prefix --keys-only 
 kill -9 $etcd
 wait $etcd 2> /dev/null || true
 kill -0 $long || { cat "$scratch/long.out"; fail "without etcd it ended"; }
-etcd --data-dir "$(ls -d "$scratch"/etcd.[0-9] | tail -n 1)" --listen-client-urls "http://127.0.0.1:$port" \
-    --advertise-client-urls "http://127.0.0.1:$port" --listen-peer-urls "http://127.0.0.1:$((port + 1))" \
-    --unsafe-no-fsync --logger=zap --log-level=panic > "$scratch/etcd.log" 2>&1 &
-etcd=$!
-cleanup+=("kill -9 $etcd 2> /dev/null")
+run_etcd
 until_true somebody_in long/ || fail "they are not there any more"
 kill -INT $long
 status=0
