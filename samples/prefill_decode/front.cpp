@@ -133,7 +133,9 @@ void front::heard(member& m, const message& said)
         m.said_bye = true;
         reports_.push_back({m.at.name(), said.f.bytes, said.f.peak_rss});
         return;
-    default: requests_.heard(said);
+    default:
+        if (guest* const g = lost_by(m, said)) lose(*g, "its peers have lost it");
+        requests_.heard(said);
     }
     go_on();
 }

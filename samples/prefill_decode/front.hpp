@@ -66,7 +66,7 @@ private:
     struct guest {
         place at;
         std::unique_ptr<pd::line> line;
-        std::chrono::steady_clock::time_point came;
+        std::chrono::steady_clock::time_point since; ///< it comes, or goes
         enum class state { coming, serving, leaving, going, gone } is = state::coming;
         bool began = false;      ///< its first request
         std::string why;         ///< of one that does not go in order
@@ -100,8 +100,10 @@ private:
     bool is_known(const guest&) const noexcept;
     void see_to_guests();
     void send_off(guest&);
-    void see_off(guest&);
     void lose(guest&, const std::string& why);
+    guest* lost_by(const member&, const message&) noexcept;
+    void hang_up(const guest&) noexcept;
+    void see_off(guest&);
     void rank_gone(guest&, const member&);
     void forget(const guest&);
     void turn_away();

@@ -17,8 +17,8 @@ namespace {
 namespace asio = boost::asio;
 
 constexpr std::uint32_t most_engines = 64; ///< of a role
-/// All whom it has to do with find it, and it finds them.
-constexpr auto met_within = 2 * find_within;
+/// It has met all whom it has to do with; it has ended once it was told to.
+constexpr auto guest_within = 2 * find_within;
 
 role other_than(role r) noexcept { return r == role::prefill ? role::decode : role::prefill; }
 
@@ -56,7 +56,7 @@ void front::take_in(const message& m, std::unique_ptr<pd::line> line)
     guest& g = guests_.emplace_back();
     g.at = {r, requests_.expect(r), 0};
     g.line = std::move(line);
-    g.came = std::chrono::steady_clock::now();
+    g.since = std::chrono::steady_clock::now();
     answer.f.what = verb::welcome;
     answer.f.engine = g.at.engine;
     answer.text = settings_.secret + '\0';
@@ -145,19 +145,36 @@ void front::send_off(guest& g)
 {
     if (g.is >= guest::state::going) return;
     g.is = guest::state::going;
+    g.since = std::chrono::steady_clock::now();
     message end;
     end.f.what = verb::end;
     say(g.at.role, g.at.engine, end);
     see_off(g);
 }
 
-/// It did not go in order: what was under way with it is begun again elsewhere.
+/// It does not go in order: what is under way with it is begun again elsewhere, and its ranks end at once.
 void front::lose(guest& g, const std::string& why)
 {
     if (g.is >= guest::state::going) return;
     requests_.lose(g.at, g.at.engine_name());
+    g.is = guest::state::going;
     g.why = why;
-    send_off(g);
+    hang_up(g);
+    see_off(g);
+}
+
+/// Who has been found lost, or has let a lease run out, may live, but nobody deals with it any more.
+front::guest* front::lost_by(const member& m, const message& said) noexcept
+{
+    if (said.f.how != ending::lost && said.f.how != ending::revoked) return nullptr;
+    const std::optional<place> whom = requests_.other_side(said.f.request, m.at.role);
+    return whom ? guest_at(*whom) : nullptr;
+}
+
+void front::hang_up(const guest& g) noexcept
+{
+    for (const member& m : members_)
+        if (m.at.role == g.at.role && m.at.engine == g.at.engine && m.line) m.line->hang_up();
 }
 
 void front::rank_gone(guest& g, const member& m)
@@ -191,11 +208,14 @@ void front::forget(const guest& g)
     members_.remove_if([&](const member& r) { return r.at.role == g.at.role && r.at.engine == g.at.engine; });
 }
 
+/// Who does not come to serve, or does not come to its end, in time.
 void front::turn_away()
 {
-    for (guest& g : guests_)
-        if (g.is == guest::state::coming && std::chrono::steady_clock::now() - g.came > met_within)
-            lose(g, "it has not met all whom it has to do with in time");
+    for (guest& g : guests_) {
+        if (std::chrono::steady_clock::now() - g.since < guest_within) continue;
+        if (g.is == guest::state::coming) lose(g, "it has not met all whom it has to do with in time");
+        if (g.is == guest::state::going) hang_up(g);
+    }
 }
 
 } // namespace pd

@@ -97,6 +97,8 @@ void line::flush()
     }
 }
 
+void line::hang_up() noexcept { ::shutdown(socket_.native_handle(), SHUT_RDWR); }
+
 wye::task<std::optional<message>> line::next()
 {
     for (;;) {

@@ -77,6 +77,8 @@ public:
     void say(const message&);
     /// Nothing when the other side has gone. One caller at a time. Throws std::logic_error when it says nonsense.
     wye::task<std::optional<message>> next();
+    /// From now on the other side has gone, for both.
+    void hang_up() noexcept;
 
 private:
     void flush();

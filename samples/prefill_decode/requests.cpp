@@ -54,8 +54,21 @@ requests::requests(const settings& s, say to) : settings_{s}, say_{std::move(to)
 std::uint32_t requests::expect(role r)
 {
     const std::uint32_t e = engines(r);
-    all(r).push_back({{settings_.pages, settings_.seed + e}, standing::expected});
+    all(r).push_back({{settings_.pages, settings_.seed + e}, standing::expected, 0, false});
     return e;
+}
+
+void requests::admit(place at)
+{
+    of(at).is = standing::serving;
+    of(at).came = true;
+}
+
+std::optional<place> requests::other_side(std::uint32_t id, role r) const noexcept
+{
+    const auto it = under_way_.find(id);
+    if (it == under_way_.end()) return std::nullopt;
+    return r == role::prefill ? place{role::decode, it->second.decode, 0} : place{role::prefill, it->second.prefill, 0};
 }
 
 bool requests::idle(place at) const noexcept
@@ -245,12 +258,13 @@ std::optional<std::uint32_t> requests::victim() const noexcept
 
 void requests::lose(place at, std::string who)
 {
+    of(at).is = standing::lost;
+    if (!of(at).came) return;
     outcome::killing& k = outcome_.killed.emplace_back();
     k.who = std::move(who);
     k.of = at.role;
     k.after = static_cast<std::uint32_t>(outcome_.complete);
     k.at_ns = now_ns();
-    of(at).is = standing::lost;
     for (auto it = under_way_.begin(); it != under_way_.end();) {
         request& r = it->second;
         const bool its = (at.role == role::prefill ? r.prefill : r.decode) == at.engine;
@@ -292,6 +306,7 @@ outcome requests::result() const
     for (const role r : {role::prefill, role::decode})
         for (std::uint32_t e = 0; e < engines(r); ++e) {
             const engine& it = all(r)[e];
+            if (!it.came) continue;
             const bool lost = it.is == standing::lost;
             if (!lost) (r == role::prefill ? o.prefill_leaks : o.decode_leaks) += it.pages.taken();
             o.engines.push_back({place{r, e, 0}.engine_name(), it.served, e >= settings_.of(r).workers,

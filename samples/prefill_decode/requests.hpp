@@ -91,11 +91,13 @@ public:
 
     /// Another engine that may come: its number. It gets nothing before `admit`, nothing new after `retire`.
     std::uint32_t expect(role);
-    void admit(place at) { of(at).is = standing::serving; }
+    void admit(place);
     void retire(place at) { of(at).is = standing::leaving; }
     bool serves(place at) const noexcept { return of(at).is == standing::serving; }
     /// Nothing is under way that has to do with it.
     bool idle(place) const noexcept;
+    /// The engine with which one of that role serves the request.
+    std::optional<place> other_side(std::uint32_t request, role) const noexcept;
     std::uint64_t served(place at) const noexcept { return of(at).served; }
     std::uint32_t engines(role r) const noexcept { return static_cast<std::uint32_t>(all(r).size()); }
     bool stopped() const noexcept { return stopped_; }
@@ -106,7 +108,8 @@ private:
     struct engine {
         page_table pages;
         standing is{};
-        std::uint32_t under_way = 0;
+        std::uint32_t under_way = 0; ///< requests
+        bool came = true;
         std::uint64_t served = 0;
     };
     struct request {

@@ -57,11 +57,17 @@ kill -INT "${id[leaver]}"
 ends leaver 0 'decode-1 served [1-9][0-9]* requests, and has left'
 is_away decode-1- || fail "still there: $(entries)"
 
-# One goes with all of its processes, of another a rank.
+# One goes with all of its processes, of another a rank dies, or stops.
 kill -KILL "${id[killed]}"
 wait "${id[killed]}" 2> /dev/null || true
-kill -KILL "$(pgrep -P "${id[broken]}" | head -n 1)"
-ends broken 1 'lost decode-2: decode-2-[01] has died'
+rank=$(pgrep -P "${id[broken]}" | head -n 1)
+if [ "$2" = etcd ]; then
+    kill -STOP "$rank"
+    ends broken 1 'lost decode-2: its peers have lost it'
+else
+    kill -KILL "$rank"
+    ends broken 1 'lost decode-2: decode-2-[01] has died'
+fi
 until_true is_away prefill-2- || fail "still there: $(entries)"
 
 ends job 0 'joined +4 engines, 1 left, 2 lost'
