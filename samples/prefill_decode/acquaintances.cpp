@@ -54,8 +54,7 @@ wye::task<> rank::meet(arrival a)
     if (ours != of.end() && !ours->peer) co_await connect(std::move(a));
     const partners& now = engine(who->engine);
     if (!std::all_of(now.begin(), now.end(), [](const partner& p) { return bool{p.peer}; })) co_return;
-    message met;
-    met.f.what = verb::met;
+    message met = word(verb::met);
     met.f.engine = who->engine;
     line_.say(met);
 }

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "meeting.hpp"
+#include "rethrow.hpp"
 
 namespace pd {
 
@@ -125,11 +126,6 @@ wye::task<> look(wye::directory& in, std::string& address)
     }
 }
 
-void rethrow(std::exception_ptr e)
-{
-    if (e) std::rethrow_exception(e);
-}
-
 } // namespace
 
 door::door(wye::runtime& rt, const settings& s)
@@ -193,6 +189,7 @@ wye::task<int> door::knock()
         const int s = ::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC);
         if (s >= 0 && is_ours(s)) co_return s;
         if (s >= 0) ::close(s);
+        else co_await runtime_.sleep(100ms); // nobody after all, or there are too many open files
     }
 }
 

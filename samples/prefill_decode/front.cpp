@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <exception>
 #include <stdexcept>
 #include <utility>
 
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "process.hpp"
+#include "rethrow.hpp"
 
 namespace pd {
 
@@ -29,18 +29,6 @@ using namespace std::chrono_literals;
 constexpr auto patience = 60s;
 /// What is under way at Ctrl-C may take so long to end.
 constexpr auto last_call = 10s;
-
-message word(verb what)
-{
-    message m;
-    m.f.what = what;
-    return m;
-}
-
-void rethrow(std::exception_ptr e) // out of `run`
-{
-    if (e) std::rethrow_exception(e);
-}
 
 } // namespace
 
@@ -229,9 +217,10 @@ bool front::over() const noexcept
 
 void front::say(role r, std::uint32_t engine, const message& said)
 {
+    const place to{r, engine, 0};
     for (member& m : members_)
-        if (m.at.role == r && m.at.engine == engine && m.line) m.line->say(said);
-    guest* const g = guest_at({r, engine, 0});
+        if (m.at.is_of(to) && m.line) m.line->say(said);
+    guest* const g = guest_at(to);
     if (g && said.f.what == verb::begin && !std::exchange(g->began, true)) g->line->say(word(verb::serving));
 }
 

@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 
 #include "meeting.hpp"
+#include "rethrow.hpp"
 
 namespace pd {
 
@@ -46,8 +47,7 @@ wye::task<> front::welcome(int socket)
 void front::take_in(const message& m, std::unique_ptr<pd::line> line)
 {
     const role r = m.text == name_of(role::prefill) ? role::prefill : role::decode;
-    message answer;
-    answer.f.what = verb::failed;
+    message answer = word(verb::failed);
     if (m.f.bytes != line::protocol) answer.text = "the job is of another version of this program";
     else if (phase_ != phase::serving || requests_.stopped()) answer.text = "the job is about to end";
     else if (requests_.engines(r) == most_engines) answer.text = "the job has " + std::to_string(most_engines) + " such engines";
@@ -62,9 +62,7 @@ void front::take_in(const message& m, std::unique_ptr<pd::line> line)
     answer.text = settings_.secret + '\0';
     for (const std::string& a : settings_.arguments) answer.text += a + '\0';
     g.line->say(answer);
-    asio::co_spawn(runtime_, listen(g), [](std::exception_ptr e) {
-        if (e) std::rethrow_exception(e);
-    });
+    asio::co_spawn(runtime_, listen(g), rethrow);
 }
 
 /// From now on it is a rank like all others.
@@ -77,12 +75,8 @@ void front::take_rank(const message& said, std::unique_ptr<pd::line> line)
     member& m = members_.emplace_back();
     m.at = *at;
     m.line = std::move(line);
-    message open;
-    open.f.what = verb::open;
-    m.line->say(open);
-    asio::co_spawn(runtime_, listen(m), [](std::exception_ptr e) {
-        if (e) std::rethrow_exception(e);
-    });
+    m.line->say(word(verb::open));
+    asio::co_spawn(runtime_, listen(m), rethrow);
 }
 
 wye::task<> front::listen(guest& g)
@@ -103,7 +97,7 @@ wye::task<> front::listen(guest& g)
 front::guest* front::guest_at(place at) noexcept
 {
     for (guest& g : guests_)
-        if (g.at.role == at.role && g.at.engine == at.engine) return &g;
+        if (at.is_of(g.at)) return &g;
     return nullptr;
 }
 
@@ -112,7 +106,7 @@ bool front::is_known(const guest& g) const noexcept
 {
     std::uint32_t ready = 0;
     for (const member& m : members_) {
-        const bool its = m.at.role == g.at.role && m.at.engine == g.at.engine;
+        const bool its = m.at.is_of(g.at);
         if (its) ready += m.ready;
         if (m.at.role != settings_.mover()) continue;
         if (!its && m.at.role != g.at.role && requests_.serves(m.at) && !m.met.contains(g.at.engine)) return false;
@@ -146,9 +140,7 @@ void front::send_off(guest& g)
     if (g.is >= guest::state::going) return;
     g.is = guest::state::going;
     g.since = std::chrono::steady_clock::now();
-    message end;
-    end.f.what = verb::end;
-    say(g.at.role, g.at.engine, end);
+    say(g.at.role, g.at.engine, word(verb::end));
     see_off(g);
 }
 
@@ -174,7 +166,7 @@ front::guest* front::lost_by(const member& m, const message& said) noexcept
 void front::hang_up(const guest& g) noexcept
 {
     for (const member& m : members_)
-        if (m.at.role == g.at.role && m.at.engine == g.at.engine && m.line) m.line->hang_up();
+        if (m.at.is_of(g.at) && m.line) m.line->hang_up();
 }
 
 void front::rank_gone(guest& g, const member& m)
@@ -188,11 +180,10 @@ void front::rank_gone(guest& g, const member& m)
 void front::see_off(guest& g)
 {
     for (const member& m : members_)
-        if (m.at.role == g.at.role && m.at.engine == g.at.engine && m.line) return;
+        if (m.at.is_of(g.at) && m.line) return;
     if (g.is != guest::state::going) return;
     g.is = guest::state::gone;
-    message over;
-    over.f.what = verb::over;
+    message over = word(verb::over);
     over.f.how = g.why.empty() ? ending::told : ending::lost;
     over.text = g.why.empty() ? "served " + std::to_string(requests_.served(g.at)) + " requests, and has left" : g.why;
     if (g.line) g.line->say(over);
@@ -200,12 +191,11 @@ void front::see_off(guest& g)
 
 void front::forget(const guest& g)
 {
-    message m;
-    m.f.what = verb::forget;
+    message m = word(verb::forget);
     m.f.engine = g.at.engine;
     for (member& o : members_)
         if (o.at.role != g.at.role && o.line) o.line->say(m);
-    members_.remove_if([&](const member& r) { return r.at.role == g.at.role && r.at.engine == g.at.engine; });
+    members_.remove_if([&](const member& r) { return r.at.is_of(g.at); });
 }
 
 /// Who does not come to serve, or does not come to its end, in time.

@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <exception>
 #include <iostream>
 #include <optional>
 #include <sstream>
@@ -17,6 +16,7 @@
 
 #include "door.hpp"
 #include "process.hpp"
+#include "rethrow.hpp"
 
 namespace pd {
 
@@ -28,11 +28,6 @@ using namespace std::chrono_literals;
 constexpr auto answer_within = 60s; ///< by a job that may be starting
 
 wye::task<> hear(line& from, std::optional<message>& what) { what = co_await from.next(); }
-
-void rethrow(std::exception_ptr e) // out of `run`
-{
-    if (e) std::rethrow_exception(e);
-}
 
 } // namespace
 
@@ -59,8 +54,7 @@ visit::~visit()
 /// To be let in. Without a thread: there will be children.
 message visit::ask()
 {
-    message m;
-    m.f.what = verb::join;
+    message m = word(verb::join);
     m.f.bytes = line::protocol;
     m.text = name_of(*mine_.join);
     line_.say(m);
@@ -78,8 +72,7 @@ void visit::make(std::uint32_t rank)
 {
     const place at{at_.role, at_.engine, rank};
     const int socket = knock_at(address_);
-    message m;
-    m.f.what = verb::here;
+    message m = word(verb::here);
     m.text = at.name();
     const std::vector<std::byte> bytes = m.encode();
     ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL); // the rank will see whether it has come
@@ -125,9 +118,7 @@ void visit::await_signal()
     signals_.async_wait([this](wye::error_code error, int) {
         if (error) return;
         if (std::exchange(leaves_, true)) return io_.stop();
-        message m;
-        m.f.what = verb::leave;
-        line_.say(m);
+        line_.say(word(verb::leave));
         await_signal();
     });
 }

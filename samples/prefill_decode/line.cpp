@@ -75,6 +75,13 @@ message message::decode(std::span<const std::byte> in)
     return m;
 }
 
+message word(verb what)
+{
+    message m;
+    m.f.what = what;
+    return m;
+}
+
 void line::say(const message& m)
 {
     waiting_.push_back(m.encode());

@@ -66,6 +66,8 @@ struct message {
     static message decode(std::span<const std::byte>);
 };
 
+message word(verb);
+
 /// One end of a pair of Unix sockets, the other of which the front has, that keeps messages apart. On the thread of its `io_context`.
 class line {
 public:

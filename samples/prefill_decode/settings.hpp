@@ -69,6 +69,7 @@ struct place {
 
     std::string name() const; ///< of its agent: "prefill-0-1"
     std::string engine_name() const; ///< "prefill-0"
+    bool is_of(const place& o) const noexcept { return role == o.role && engine == o.engine; } ///< the same engine
 };
 /// Nothing if that is no place's name.
 std::optional<place> place_named(std::string_view);
