@@ -36,10 +36,11 @@ done
 pd=("$bin/prefill_decode" --directory "$scratch/there")
 guest_serves() { grep -sq 'decode-1 serves' "$scratch/guest"; }
 for what in INT KILL; do
+    rm -f "$scratch/out" "$scratch/guest"
     "${pd[@]}" --requests 10000000 --layers 2 --max-tokens 64 --pages 128 > "$scratch/out" 2> "$scratch/err" &
     front=$!
     cleanup+=("kill -KILL -- -$front 2> /dev/null")
-    until_true grep -q pages "$scratch/out" || fail "it does not begin: $(cat "$scratch/out" "$scratch/err")"
+    until_true grep -sq pages "$scratch/out" || fail "it does not begin: $(cat "$scratch/out" "$scratch/err")"
     "${pd[@]}" --join decode > "$scratch/guest" 2>&1 &
     guest=$!
     cleanup+=("kill -KILL -- -$guest 2> /dev/null")
