@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <exception>
 #include <iostream>
 #include <optional>
 #include <sstream>
@@ -32,16 +33,18 @@ wye::task<> hear(line& from, std::optional<message>& what) { what = co_await fro
 } // namespace
 
 visit::visit(const settings& mine)
-    : mine_{mine}, address_{find_door(mine)}, socket_{knock_at(address_)}, line_{io_, socket_}
+    : mine_{mine}, signals_{io_, SIGINT, SIGTERM}, address_{find_door(mine)}, socket_{knock_at(address_)}, line_{io_, socket_}
 {
-    const message welcome = ask();
+    await_signal();
+    const std::optional<message> welcome = ask();
+    if (!welcome) return; // Ctrl-C
     std::vector<std::string> words;
-    std::istringstream text{welcome.text};
+    std::istringstream text{welcome->text};
     for (std::string w; std::getline(text, w, '\0');) words.push_back(w);
     std::string secret = std::move(words.at(0));
     words.erase(words.begin());
     settings_ = read_settings_of_job(mine, std::move(words), std::move(secret));
-    at_ = {*mine.join, welcome.f.engine, 0};
+    at_ = {*mine.join, welcome->f.engine, 0};
     for (std::uint32_t i = 0; i < settings_.of(at_.role).ranks; ++i) make(i);
 }
 
@@ -52,19 +55,26 @@ visit::~visit()
 }
 
 /// To be let in. Without a thread: there will be children.
-message visit::ask()
+std::optional<message> visit::ask()
 {
     message m = word(verb::join);
     m.f.bytes = line::protocol;
     m.text = name_of(*mine_.join);
     line_.say(m);
     std::optional<message> answer;
-    asio::co_spawn(io_, hear(line_, answer), rethrow);
-    if (io_.run_for(answer_within); !io_.stopped()) throw std::runtime_error{"the job does not answer"};
+    bool heard = false;
+    asio::co_spawn(io_, hear(line_, answer), [&](std::exception_ptr e) {
+        heard = true;
+        io_.stop();
+        rethrow(e);
+    });
+    io_.run_for(answer_within);
     io_.restart();
+    if (leaves_) return std::nullopt;
+    if (!heard) throw std::runtime_error{"the job does not answer"};
     if (!answer) throw std::runtime_error{"the job has ended"};
     if (answer->f.what != verb::welcome) throw std::runtime_error{answer->text};
-    return *std::move(answer);
+    return answer;
 }
 
 /// A rank with a line of its own.
@@ -82,9 +92,7 @@ void visit::make(std::uint32_t rank)
 
 bool visit::run()
 {
-    signals_.add(SIGINT);
-    signals_.add(SIGTERM);
-    await_signal();
+    if (ranks_.empty()) return false;
     asio::co_spawn(io_, listen(), rethrow);
     io_.run();
     if (!gone_) return false;
@@ -117,7 +125,7 @@ void visit::await_signal()
 {
     signals_.async_wait([this](wye::error_code error, int) {
         if (error) return;
-        if (std::exchange(leaves_, true)) return io_.stop();
+        if (std::exchange(leaves_, true) || ranks_.empty()) return io_.stop();
         line_.say(word(verb::leave));
         await_signal();
     });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,18 +33,18 @@ public:
     bool run();
 
 private:
-    message ask();
+    std::optional<message> ask();
     void make(std::uint32_t rank);
     wye::task<> listen();
     void heard(const message&);
     void await_signal();
 
     const settings& mine_;
-    const std::string address_;
     boost::asio::io_context io_;
+    boost::asio::signal_set signals_; ///< from the beginning: Ctrl-C is not lost while it comes
+    const std::string address_;
     const int socket_;
     line line_; ///< to the front
-    boost::asio::signal_set signals_{io_};
     settings settings_; ///< the job's
     place at_;
     std::vector<::pid_t> ranks_;

@@ -21,6 +21,7 @@ namespace {
 void become_rank(::pid_t parent)
 {
     ::signal(SIGINT, SIG_IGN);
+    ::signal(SIGTERM, SIG_DFL);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) std::_Exit(1); // it is gone already
 }
