@@ -10,12 +10,6 @@
 
 namespace pd {
 
-namespace {
-
-role other_than(role r) noexcept { return r == role::prefill ? role::decode : role::prefill; }
-
-} // namespace
-
 rank::partners& rank::engine(std::uint32_t e)
 {
     const auto [it, is_new] = others_.try_emplace(e);

@@ -154,7 +154,7 @@ void front::introduce(member& to)
 /// Of those that the job begins with.
 bool front::all_met() const noexcept
 {
-    const role other = settings_.mover() == role::prefill ? role::decode : role::prefill;
+    const role other = other_than(settings_.mover());
     return std::all_of(members_.begin(), members_.end(), [&](const member& m) {
         return m.at.role == other || m.met.size() >= settings_.of(other).workers;
     });

@@ -21,8 +21,6 @@ constexpr std::uint32_t most_engines = 64; ///< of a role
 /// It has met all whom it has to do with; it has ended once it was told to.
 constexpr auto guest_within = 2 * find_within;
 
-role other_than(role r) noexcept { return r == role::prefill ? role::decode : role::prefill; }
-
 } // namespace
 
 /// Lets in who knocks.

@@ -15,6 +15,7 @@
 namespace pd {
 
 enum class role : std::uint8_t { prefill, decode };
+constexpr role other_than(role r) noexcept { return r == role::prefill ? role::decode : role::prefill; }
 enum class direction : std::uint8_t {
     write, ///< prefill writes into decode's pages, and tells it
     read,  ///< decode is told where prefill's pages are, reads them, and tells it that they are free

@@ -39,7 +39,7 @@ refuses 'no job is in' "$pd" --directory "$where" --join decode
 
 # Simulated compute keeps it busy for as long as all that follows takes; who reads has that only in each second request.
 requests=$([ "$3" = write ] && echo 300 || echo 500)
-"$pd" --directory "$where" --direction "$3" --decode-ranks 2 --lease 0.5 --requests $requests --concurrency 6 --layers 2 \
+"$pd" --directory "$where" --direction "$3" --decode-ranks 2 --lease 0.5 --requests "$requests" --concurrency 6 --layers 2 \
     --layer-us 120000 --layerwise --max-tokens 128 --pages 64 --json "$scratch/report.json" > "$scratch/job.out" 2> "$scratch/job.err" &
 id[job]=$!
 cleanup+=("kill -KILL $! 2> /dev/null")
@@ -72,7 +72,7 @@ until_true is_away prefill-2- || fail "still there: $(entries)"
 
 ends job 0 'joined +4 engines, 1 left, 2 lost'
 ends stayer 0 'prefill-1 served [1-9][0-9]* requests'
-claims "$scratch/report.json" requests.complete==$requests requests.failed==0 pages.wrong==0 leaks.total==0 joined==4 left==1 lost==2 \
+claims "$scratch/report.json" requests.complete=="$requests" requests.failed==0 pages.wrong==0 leaks.total==0 joined==4 left==1 lost==2 \
     'engines[].name:string' 'engines[].requests:number' 'engines[].joined:bool' 'engines[].end:string' \
     settings.direction=="$3" settings.found_by==directory
 until_true nobody_there || fail "still there: $(entries)"
