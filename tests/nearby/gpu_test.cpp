@@ -50,14 +50,15 @@ task<> from_dram_and_back(gpu_here& h)
 }
 
 /// While the peer is at it, and was stopped or holds it up.
-task<> takes_back(gpu_here& h)
+task<> revoked(gpu_here& h) { co_await h.a.revoke("kv", "there"); }
+
+task<> used_again(gpu_here& h)
 {
-    co_await h.a.revoke("kv", "there");
     std::fill(h.back.begin(), h.back.end(), std::byte{0x77});
-    co_await copy(h.to, h.out(0, h.bytes)); // used again
+    co_await copy(h.to, h.out(0, h.bytes));
 }
 
-task<> is_as_it_was_left(gpu_here& h)
+task<> is_as_it_was(gpu_here& h)
 {
     std::fill(h.back.begin(), h.back.end(), std::byte{0});
     co_await copy(h.out(0, h.bytes), h.to);
@@ -244,14 +245,15 @@ BOOST_AUTO_TEST_CASE(nothing_lands_in_what_was_withdrawn)
         BOOST_TEST(p.ask(rt, "write") == "done");
         poll_for(rt, 777us * round);
         p.kill(SIGSTOP);
-        const auto revoked = [](gpu_here& it) -> task<> { co_await it.a.revoke("kv", "there"); };
-        finish(rt, revoked(h)); // which waits for our GPU, if it has to
+        BOOST_TEST(fake.idle() == (round % 2 == 0));
+        finish(rt, revoked(h));
+        BOOST_TEST(fake.idle());
         fake.at_once = true;
-        finish(rt, takes_back(h));
+        finish(rt, used_again(h));
         p.kill(SIGCONT);
         poll_for(rt, 50ms);
         fake.step();
-        finish(rt, is_as_it_was_left(h));
+        finish(rt, is_as_it_was(h));
         const std::string ended = p.ask(rt, "ended");
         BOOST_TEST((ended == make_error_code(errc::withdrawn).message() || ended == make_error_code(errc::peer_lost).message()), ended);
     }
@@ -270,10 +272,11 @@ BOOST_AUTO_TEST_CASE(what_was_read_of_it_is_worth_nothing)
     BOOST_TEST(p.ask(rt, "read") == "done");
     BOOST_TEST(p.ask(rt, "hold") == "done");
     poll_for(rt, 1ms);
-    finish(rt, takes_back(h));
+    finish(rt, revoked(h));
+    finish(rt, used_again(h));
     BOOST_TEST(p.ask(rt, "go") == "done");
     BOOST_TEST(p.ask(rt, "ended") == make_error_code(errc::withdrawn).message());
-    finish(rt, is_as_it_was_left(h));
+    finish(rt, is_as_it_was(h));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

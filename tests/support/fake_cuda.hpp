@@ -96,6 +96,12 @@ public:
         return any;
     }
 
+    /// Nothing is left on any stream.
+    bool idle() const
+    {
+        return std::all_of(streams.begin(), streams.end(), [](const auto& s) { return !s || s->work.empty(); });
+    }
+
     stream& new_stream()
     {
         streams.push_back(std::make_unique<stream>());
