@@ -68,15 +68,16 @@ struct lab_gpus : gpu_sharing {
     void flush() noexcept override {}
     gpu_copy* next_over() noexcept override
     {
-        if (line.empty()) return nullptr;
+        if (line.empty() || held) return nullptr;
         gpu_copy* const c = line.front();
         line.erase(line.begin());
         std::memcpy(c->to, c->from, c->bytes);
         ++copied;
         return c;
     }
-    void settle() noexcept override {}
+    void settle() noexcept override { held = false; }
 
+    bool held = false; ///< until somebody waits
     const guarded& mine;
     bytes theirs = bytes(guard, std::byte{0x22});
     std::vector<gpu_copy*> line;
@@ -225,6 +226,38 @@ BOOST_AUTO_TEST_CASE(anything_at_all)
     BOOST_TEST(mine.untouched());
     BOOST_TEST(shut > 100u);
     BOOST_TEST(fine > 100u);
+}
+
+// Contract 6, of a request that a device is at: `withdraw`, `cut_off` and the end of the slot wait for it.
+BOOST_AUTO_TEST_CASE(a_device_that_is_at_it_is_waited_for)
+{
+    for (int how = 0; how < 3; ++how) {
+        guarded mine{tier::vram};
+        const auto gpus = std::make_shared<lab_gpus>(mine);
+        same_host_options o;
+        o.gpus = gpus;
+        const std::unique_ptr<fabric> us = make_same_host(o), them = make_same_host();
+        us->enlist(mine.middle, [](error_code) {});
+        const fabric::key key = grant(*us, mine.middle, access::read_write);
+        std::uint32_t number = 0;
+        BOOST_REQUIRE(!admit(*us, them->address(), number));
+        scribbler s{*us}, shows{*them};
+        shows.in.header().exports[3].handle[0] = std::byte{'H'};
+        shows.in.header().exports[3].serial.store(5);
+        s.claim(shows.at.who);
+        gpus->held = true;
+        s.say({.kind = record_kind::gpu_pull, .token = key.id, .length = 1000, .number = 3, .serial = 5}, 1);
+        BOOST_TEST(poll({us.get()}, [&] { return !gpus->line.empty(); }));
+        us->poll({});
+        BOOST_TEST(s.slot().gpu_pulled.load() == 0u);
+        if (how == 0) us->withdraw(key.id);
+        if (how == 1) us->cut_off(number);
+        if (how == 2) s.leave();
+        if (how == 2) BOOST_TEST(poll({us.get()}, [&] { return s.slot().state.load() == 0; }));
+        BOOST_TEST(gpus->line.empty());
+        if (how != 2) BOOST_TEST(s.slot().gpu_pulled.load() == 1u);
+        BOOST_TEST((mine.middle.base[999] == std::byte{0x22}));
+    }
 }
 
 /// The same between GPUs, and of what is exported.

@@ -269,9 +269,9 @@ BOOST_AUTO_TEST_CASE(what_was_read_of_it_is_worth_nothing)
     region part;
     finish(rt, publishes(h, part));
     BOOST_TEST(p.connect(rt, h.a.metadata()) == "connected");
-    BOOST_TEST(p.ask(rt, "read") == "done");
     BOOST_TEST(p.ask(rt, "hold") == "done");
-    poll_for(rt, 1ms);
+    BOOST_TEST(p.ask(rt, "fetch") == "done");
+    poll_for(rt, 5ms);
     finish(rt, revoked(h));
     finish(rt, used_again(h));
     BOOST_TEST(p.ask(rt, "go") == "done");

@@ -27,6 +27,7 @@ namespace asio = boost::asio;
 /// answered by one:
 ///   connect N    connects to the agent whose metadata, N bytes, comes next; "connected", or why not
 ///   write, read  copies its memory to "kv" over there or back for ever; ended answers how that came to an end
+///   fetch        the same of reading it once
 ///   fill SEED    fills its memory; holds SEED answers "yes" or "no"
 ///   forget       lets go of it
 ///   told         waits for a notification, and answers its key
@@ -99,11 +100,11 @@ private:
         }
         if (word == "by") co_return std::to_string(bytes_by(a_, "same_host"));
         if (word == "told") co_return (co_await a_.notified(wanted{.key = "page"})).key;
-        if (word == "write" || word == "read") {
+        if (word == "write" || word == "read" || word == "fetch") {
             ended_.reset();
             slice from = pool_.at(0, what_.bytes), to = other_.published("kv");
-            if (word == "read") std::swap(from, to);
-            asio::co_spawn(rt_, for_ever(from, to), [this](std::exception_ptr, error_code e) { ended_ = e; });
+            if (word != "write") std::swap(from, to);
+            asio::co_spawn(rt_, copies(from, to, word != "fetch"), [this](std::exception_ptr, error_code e) { ended_ = e; });
         }
         if (word == "ended") {
             while (!ended_) co_await rt_.sleep(std::chrono::milliseconds{1});
@@ -129,11 +130,11 @@ private:
         }
         co_return failed.empty() ? "connected" : failed;
     }
-    task<error_code> for_ever(slice from, slice to)
+    task<error_code> copies(slice from, slice to, bool for_ever)
     {
         for (;;) {
             const auto [e, n] = co_await copy(from, to, asio::as_tuple(asio::deferred));
-            if (e) co_return e;
+            if (e || !for_ever) co_return e;
         }
     }
 
