@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 #include <wye/cuda.hpp>
 #include <wye/wye.hpp>
@@ -22,6 +23,7 @@ public:
     wye::memory memory() const noexcept { return vram(base_, bytes_); }
 
 private:
+    std::shared_ptr<gpu_memory> held_; ///< where it is a real one
     std::byte* base_;
     std::size_t bytes_;
 };
