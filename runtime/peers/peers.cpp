@@ -103,8 +103,6 @@ void peers::listen()
     engine_.add(std::move(made));
 }
 
-driver* peers::asked() const noexcept { return errands_; }
-
 link& peers::add_link(fabric& f)
 {
     auto l = std::make_unique<link>(*this, f);

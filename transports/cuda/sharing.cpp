@@ -13,7 +13,7 @@ static_assert(sizeof(CUipcMemHandle) == sizeof(gpu_sharing::handle));
 
 namespace {
 
-constexpr std::size_t sample_bytes = 4096;
+constexpr std::size_t sample_bytes = 2_MiB; ///< CUDA shares no less: what is smaller has others' memory beside it
 
 bool is_shared(std::int32_t device) noexcept { return device >= 0 && static_cast<std::size_t>(device) < gpu_sharing::most_devices; }
 
@@ -89,8 +89,8 @@ std::byte* sharing::open(const gpu_sharing::handle& h, std::int32_t device, std:
     CUdeviceptr at = 0, base = 0;
     if (api_.cuIpcOpenMemHandle(&at, theirs, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS) != CUDA_SUCCESS) return nullptr;
     std::size_t bytes = 0; // by the driver: its owner may say what it likes
-    if (range_of(api_, at, base, bytes) && base == at) {
-        length = bytes;
+    if (range_of(api_, at, base, bytes) && at - base < bytes) {
+        length = bytes - (at - base);
         return reinterpret_cast<std::byte*>(at);
     }
     api_.cuIpcCloseMemHandle(at);

@@ -53,6 +53,7 @@ same_host_options sane(same_host_options o)
 }
 
 bool ours(const slice& s, const driver& d) noexcept { return s.of->home == &d; }
+
 } // namespace
 
 error_code error_of(status s) noexcept
@@ -146,11 +147,14 @@ bool nearby_driver::submit(chunk& c) noexcept
     }
     contact& k = *reached(there.of->peer);
     const bool first = !k.has_posted();
-    if (!writes && c.to.tier() == tier::vram) {
+    if (writes) {
+        if (!k.waiting.empty() || !post(k, c)) k.waiting.push(c);
+    } else if (c.to.tier() == tier::vram) {
         k.gpu_reads.push(c);
         begin_reads(k);
-    } else if (!writes) k.reads.push(c);
-    else if (!k.waiting.empty() || !post(k, c)) k.waiting.push(c);
+    } else {
+        k.reads.push(c);
+    }
     if (first && k.rings) k.ring_bell(); // of several the rest is told of at the end of the round
     return true;
 }

@@ -146,7 +146,7 @@ private:
     void shut(std::uint32_t slot) noexcept;
     bool take(std::uint32_t slot, const record&, record& there) noexcept;
     status put(const inbound&, const record&, const std::byte* bytes) noexcept;
-    const granted* open_to(tier, std::uint64_t token, std::uint64_t offset, std::uint64_t length, status&) const noexcept;
+    const granted* writable(tier, std::uint64_t token, std::uint64_t offset, std::uint64_t length, status&) const noexcept;
     std::byte* place(std::uint64_t token, std::uint64_t offset, std::uint64_t length, status&) const noexcept;
     std::size_t pull(turn, std::size_t& budget) noexcept;
     std::size_t pull_some(std::uint32_t slot) noexcept;

@@ -33,7 +33,7 @@ void nearby_driver::show(segment& s) noexcept
     s.open_to |= able(copied_to) | (s.notes[id()] ? able(opened) : 0);
     if (std::exchange(with_memory_, with_memory_ | bit_of(s.device)) & bit_of(s.device)) return;
     gpu_sharing::handle sample;
-    if (!gpus_->sample(s.device, sample)) nearby::show(mine_.header().samples[static_cast<std::size_t>(s.device)], sample, 1);
+    if (!gpus_->sample(s.device, sample)) write_export(mine_.header().samples[static_cast<std::size_t>(s.device)], sample, 1);
 }
 
 void nearby_driver::hide(segment& s) noexcept
@@ -176,7 +176,7 @@ bool nearby_driver::begin_pull(std::uint32_t i) noexcept
     const bool given_up = s.gpu_cancelled[in.gpu_begun % most_pulls].load(std::memory_order_acquire) != 0 ||
                           phase_of(s.state.load(std::memory_order_acquire)) != phase::open;
     status is{};
-    const granted* const g = open_to(tier::vram, w.token, w.offset, w.length, is);
+    const granted* const g = writable(tier::vram, w.token, w.offset, w.length, is);
     if (!in.of || in.of->lost || given_up) is = status::not_known;
     if (is == status::fine) {
         moving m;

@@ -161,7 +161,7 @@ bool nearby_driver::take(std::uint32_t i, const record& r, record& there) noexce
 }
 
 /// By what that may be written, if it may.
-auto nearby_driver::open_to(tier t, std::uint64_t token, std::uint64_t offset, std::uint64_t length, status& is) const noexcept
+auto nearby_driver::writable(tier t, std::uint64_t token, std::uint64_t offset, std::uint64_t length, status& is) const noexcept
     -> const granted*
 {
     const std::uint64_t number = token % most_grants;
@@ -176,7 +176,7 @@ auto nearby_driver::open_to(tier t, std::uint64_t token, std::uint64_t offset, s
 /// Where in our DRAM that is.
 std::byte* nearby_driver::place(std::uint64_t token, std::uint64_t offset, std::uint64_t length, status& is) const noexcept
 {
-    const granted* const g = open_to(tier::dram, token, offset, length, is);
+    const granted* const g = writable(tier::dram, token, offset, length, is);
     return g ? g->what->base + offset : nullptr;
 }
 

@@ -14,7 +14,7 @@ bool read_export(const exported& there, std::uint64_t serial, gpu_sharing::handl
     return there.serial.load(std::memory_order_relaxed) == before;
 }
 
-void show(exported& here, const gpu_sharing::handle& h, std::uint64_t serial) noexcept
+void write_export(exported& here, const gpu_sharing::handle& h, std::uint64_t serial) noexcept
 {
     here.serial.store(0, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_release);
@@ -65,7 +65,7 @@ std::uintptr_t exports::show(box_header& h, const gpu_sharing::place& p) noexcep
         if (it == all_.end() && all_.size() == most_exports) return 0;
         if (it == all_.end()) it = all_.insert(it, allocation{});
         *it = {p.allocation, ++last_serial_, 0};
-        nearby::show(h.exports[static_cast<std::size_t>(it - all_.begin())], p.handle, it->serial);
+        write_export(h.exports[static_cast<std::size_t>(it - all_.begin())], p.handle, it->serial);
     }
     ++it->uses;
     return static_cast<std::uintptr_t>(p.offset << number_bits) + static_cast<std::uintptr_t>(it - all_.begin()) + 1;

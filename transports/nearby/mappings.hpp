@@ -60,6 +60,6 @@ private:
 };
 
 /// Shows a handle to others. It is 0 first: whoever reads meanwhile finds that it is not complete.
-void show(exported&, const gpu_sharing::handle&, std::uint64_t serial) noexcept;
+void write_export(exported&, const gpu_sharing::handle&, std::uint64_t serial) noexcept;
 
 } // namespace wye::nearby
