@@ -82,7 +82,7 @@ BOOST_AUTO_TEST_CASE(what_is_withdrawn_stays)
         finish(rt, publishes(h, part));
         BOOST_TEST(p.connect(rt, h.a.metadata()) == "connected");
         BOOST_TEST(p.ask(rt, round % 2 ? "write" : "read") == "done");
-        for (const auto end = std::chrono::steady_clock::now() + 777us * (round + 1); std::chrono::steady_clock::now() < end;) rt.poll(10us);
+        poll_for(rt, 777us * (round + 1));
         p.kill(SIGSTOP);
         const auto used_again = [](gpu_here& it) -> task<> {
             co_await it.a.revoke("kv", "there");
@@ -91,11 +91,11 @@ BOOST_AUTO_TEST_CASE(what_is_withdrawn_stays)
         };
         finish(rt, used_again(h));
         p.kill(SIGCONT);
-        for (const auto end = std::chrono::steady_clock::now() + 50ms; std::chrono::steady_clock::now() < end;) rt.poll(10us);
+        poll_for(rt, 50ms);
         const auto is_as_it_was = [](gpu_here& it) -> task<> {
             std::fill(it.back.begin(), it.back.end(), std::byte{0});
             co_await copy(it.out(0, it.bytes), it.to);
-            BOOST_TEST(std::ranges::all_of(it.back, [](std::byte b) { return b == std::byte{0x77}; }));
+            BOOST_TEST(all_are(std::byte{0x77}, it.back));
         };
         finish(rt, is_as_it_was(h));
         const std::string ended = p.ask(rt, "ended");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The other process of nearby_gpu_test: nearby_gpu_peer BYTES HOW NAME serves so much memory of a GPU that is none. HOW is "shares",
-// "plain" (it has nothing to share by) or "keeps" (its memory cannot be opened). Also:
+// The other process of nearby_gpu_test: nearby_gpu_peer BYTES HOW NAME serves so much memory of a GPU that is none. HOW is
+// "shares", "plain" (it has nothing to share by) or "keeps" (its memory cannot be opened). Also:
 //   hold, go     its GPU does nothing from now on; or again
 //   opened       how many allocations of others it has open
 #include "nearby/fake_gpus.hpp"

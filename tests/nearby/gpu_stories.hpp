@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "nearby/both.hpp"
 #include "nearby/gpus.hpp"
 #include "support/co_test.hpp"
+#include "support/same.hpp"
 
 /// What is told of two processes with GPUs, whatever those are.
 namespace wye::testing {
@@ -57,10 +59,10 @@ inline task<> gpu_there_and_back(gpu_here& h, std::size_t n, std::size_t odd)
     co_await copy(h.out(odd, n), h.kv.sub(3 * odd, n));
     co_await copy(h.kv.sub(3 * odd, n), h.in(beside, n));
     co_await copy(h.in(0, n + 2 * beside), h.to.at(0, n + 2 * beside));
-    const auto is = [](std::byte b) { return b == std::byte{0x55}; };
-    const auto at = h.back.begin() + beside, end = at + static_cast<std::ptrdiff_t>(n);
-    BOOST_TEST(std::equal(at, end, h.memory.begin()), n << " bytes at " << odd);
-    BOOST_TEST((std::all_of(h.back.begin(), at, is) && std::all_of(end, end + beside, is)), "beside " << n << " bytes at " << odd);
+    const std::span<const std::byte> back = h.back;
+    BOOST_TEST(same(back.subspan(beside, n), std::span{h.memory}.first(n)), n << " bytes at " << odd);
+    const bool untouched = all_are(std::byte{0x55}, back.first(beside)) && all_are(std::byte{0x55}, back.subspan(beside + n, beside));
+    BOOST_TEST(untouched, "beside " << n << " bytes at " << odd);
 }
 
 /// Pages in another order over there, and back.
@@ -75,7 +77,7 @@ inline task<> gpu_pages(gpu_here& h, std::size_t count, std::size_t page)
     BOOST_TEST(co_await copy(out) == count * page);
     BOOST_TEST(co_await copy(in) == count * page);
     co_await copy(h.in(0, h.bytes), h.to);
-    BOOST_TEST(std::equal(h.memory.begin(), h.memory.begin() + static_cast<std::ptrdiff_t>(count * page), h.back.begin()));
+    BOOST_TEST(same(std::span{h.memory}.first(count * page), std::span{h.back}.first(count * page)));
 }
 
 /// Copies for ever until one fails.
@@ -109,6 +111,11 @@ inline task<> gpu_peer_killed(gpu_here& h, pid_t peer, bool reads, std::chrono::
     BOOST_TEST((std::chrono::steady_clock::now() - begun < 2s));
     BOOST_TEST(ended == errc::peer_lost, ended.message());
     while (h.other.alive()) co_await h.a.runtime().sleep(1ms);
+}
+
+inline void poll_for(runtime& rt, std::chrono::microseconds t)
+{
+    for (const auto end = std::chrono::steady_clock::now() + t; std::chrono::steady_clock::now() < end;) rt.poll(std::chrono::microseconds{10});
 }
 
 } // namespace wye::testing

@@ -46,7 +46,7 @@ task<> from_dram_and_back(gpu_here& h)
     std::fill(h.back.begin(), h.back.end(), std::byte{0});
     co_await copy(h.from, h.kv);
     co_await copy(h.kv, h.to);
-    BOOST_TEST((h.memory == h.back));
+    BOOST_TEST(same(h.memory, h.back));
 }
 
 /// While the peer is at it, and was stopped or holds it up.
@@ -62,7 +62,7 @@ task<> is_as_it_was(gpu_here& h)
 {
     std::fill(h.back.begin(), h.back.end(), std::byte{0});
     co_await copy(h.out(0, h.bytes), h.to);
-    BOOST_TEST(std::ranges::all_of(h.back, [](std::byte b) { return b == std::byte{0x77}; }));
+    BOOST_TEST(all_are(std::byte{0x77}, h.back));
 }
 
 /// So much as the peer has.
@@ -70,11 +70,6 @@ task<> publishes(gpu_here& h, region& part)
 {
     part = co_await h.a.register_memory(vram(h.block.memory().base, h.bytes));
     co_await h.a.publish("kv", part);
-}
-
-void poll_for(runtime& rt, std::chrono::microseconds t)
-{
-    for (const auto end = std::chrono::steady_clock::now() + t; std::chrono::steady_clock::now() < end;) rt.poll(10us);
 }
 
 } // namespace
@@ -172,7 +167,7 @@ BOOST_AUTO_TEST_CASE(memory_of_one_kind_may_differ)
         }(h, mine, by_hand));
         finish(rt, once(h.kv, mine));
         BOOST_TEST(h.by_the_short_way() == 1_MiB);
-        BOOST_TEST(std::ranges::equal(std::span{by_hand, 1_MiB}, lab::pattern(1_MiB, 5)));
+        BOOST_TEST(same({by_hand, 1_MiB}, lab::pattern(1_MiB, 5)));
         std::ranges::copy(lab::pattern(1_MiB, 6), by_hand);
         finish(rt, once(mine, h.kv));
         BOOST_TEST(h.by_the_short_way() == 1_MiB);

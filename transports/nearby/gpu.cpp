@@ -86,7 +86,8 @@ bool nearby_driver::carries_between_gpus(const slice& from, const slice& to) con
     const bool writes = to.of->home == this;
     const segment& here = writes ? *from.of : *to.of;
     const gpu_sort& there = sorts_[(writes ? to : from).of->reach - 1];
-    return (here.open_to & able(writes ? opened : copied_to)) != 0 && ((writes ? there.writes : there.reads) & bit_of(here.device)) != 0;
+    const bool able_to = (here.open_to & able(writes ? opened : copied_to)) != 0;
+    return able_to && ((writes ? there.writes : there.reads) & bit_of(here.device)) != 0;
 }
 
 bool nearby_driver::post_gpu_pull(contact& k, chunk& c) noexcept
