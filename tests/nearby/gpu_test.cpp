@@ -274,4 +274,28 @@ BOOST_AUTO_TEST_CASE(what_was_read_of_it_is_worth_nothing)
     finish(rt, is_as_it_was(h));
 }
 
+// What it asks our agent for is closed to it with the key.
+BOOST_AUTO_TEST_CASE(what_is_asked_for_is_closed_too)
+{
+    for (int round = 0; round < 3; ++round) {
+        peer_process p{4_MiB};
+        runtime rt;
+        gpu_here h{rt, 4_MiB, 100ms};
+        finish(rt, h.open({}));
+        region part;
+        finish(rt, publishes(h, part));
+        BOOST_TEST(p.connect(rt, h.a.metadata()) == "connected");
+        BOOST_TEST(p.ask(rt, "push") == "done");
+        poll_for(rt, 5ms + 777us * round);
+        p.kill(SIGSTOP);
+        finish(rt, revoked(h));
+        finish(rt, used_again(h));
+        p.kill(SIGCONT);
+        poll_for(rt, 50ms);
+        finish(rt, is_as_it_was(h));
+        const std::string ended = p.ask(rt, "ended");
+        BOOST_TEST((ended == make_error_code(errc::withdrawn).message() || ended == make_error_code(errc::peer_lost).message()), ended);
+    }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

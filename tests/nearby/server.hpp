@@ -28,6 +28,7 @@ namespace asio = boost::asio;
 ///   connect N    connects to the agent whose metadata, N bytes, comes next; "connected", or why not
 ///   write, read  copies its memory to "kv" over there or back for ever; ended answers how that came to an end
 ///   fetch        the same of reading it once
+///   push         the same of writing DRAM of its
 ///   fill SEED    fills its memory; holds SEED answers "yes" or "no"
 ///   forget       lets go of it
 ///   told         waits for a notification, and answers its key
@@ -100,10 +101,11 @@ private:
         }
         if (word == "by") co_return std::to_string(bytes_by(a_, "same_host"));
         if (word == "told") co_return (co_await a_.notified(wanted{.key = "page"})).key;
-        if (word == "write" || word == "read" || word == "fetch") {
+        if (word == "write" || word == "read" || word == "fetch" || word == "push") {
             ended_.reset();
             slice from = pool_.at(0, what_.bytes), to = other_.published("kv");
-            if (word != "write") std::swap(from, to);
+            if (word == "push") from = mirror_.at(0, what_.bytes);
+            else if (word != "write") std::swap(from, to);
             asio::co_spawn(rt_, copies(from, to, word != "fetch"), [this](std::exception_ptr, error_code e) { ended_ = e; });
         }
         if (word == "ended") {
