@@ -88,9 +88,9 @@ std::unique_ptr<driver> cuda(const cuda_options& = {});
 /// on a stream of its own for each device; pages are gathered as `cuda_options` say. Throws as `cuda` does.
 ///
 /// What is shared is the whole allocation that a region lies in (cuMemAlloc, cudaMalloc; of one below 2 MiB also what CUDA
-/// has put beside it), from when it is registered until its region goes. Which devices reach which is found out when two agents come to know each other, among those that
-/// have memory registered by then. **Unpublish memory, and let its region go, before you free it**: to free what another
-/// process has mapped and still copies from is undefined for that process.
+/// has put beside it), from when it is registered until its region goes. Which devices reach which is found out when two
+/// agents come to know each other, among those that have memory registered by then. **Unpublish memory, and let its region
+/// go, before you free it**: to free what another process has mapped and still copies from is undefined for that process.
 std::unique_ptr<gpu_sharing> cuda_sharing(const cuda_options& = {});
 
 } // namespace drivers

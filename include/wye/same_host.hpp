@@ -37,8 +37,8 @@ struct same_host_options {
 };
 
 /// Reaches agents of other processes on this machine: DRAM by process_vm_readv, VRAM by mapping it if `gpus` can, what is
-/// said and small writes by rings in shared memory. For `agent::add`, beside another fabric: peers that the kernel does not let at each other's memory
-/// (other users, other containers, other hosts) go by that.
+/// said and small writes by rings in shared memory. For `agent::add`, beside another fabric: peers that the kernel does not
+/// let at each other's memory (other users, other containers, other hosts) go by that.
 ///
 /// Nothing listens: a peer finds the ring by /proc. Whom the kernel lets read this process's memory may reach it, so this is
 /// for processes that trust each other as a debugger and its program do. It starts one thread, which sleeps. Throws
