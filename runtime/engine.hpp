@@ -31,6 +31,7 @@ struct route {
     line* second = nullptr; ///< null when the first goes all the way
     pair_meter* pair = nullptr;
     bool simple = false;    ///< one hop, and no objects
+    bool leans = false;     ///< a peer's agent is asked for one of the hops
 };
 
 /// What an agent is made of: operations, routes, lines and staging, and the drivers below them.
@@ -107,12 +108,13 @@ private:
         wye::tier tier;
         std::int32_t device;
         driver* home;
-        std::uint32_t reach;
+        std::uint32_t reach, open_to;
     };
     std::uint32_t kind_of(const segment&);
     const route* learn_route(const segment& from, const segment& to);
     const route* find_route(const segment& from, const segment& to);
     port* carrier(const slice& from, const slice& to) noexcept;
+    bool asks(const line*) const noexcept;
     line* way(const slice& from, const slice& to);
     void enlist_staging(driver&);
     bool busy_drivers() const noexcept;

@@ -17,11 +17,11 @@ namespace detail {
 std::uint32_t engine::kind_of(const segment& s)
 {
     const auto same = [&](const kind& k) {
-        return k.tier == s.tier && k.device == s.device && k.home == s.home && k.reach == s.reach;
+        return k.tier == s.tier && k.device == s.device && k.home == s.home && k.reach == s.reach && k.open_to == s.open_to;
     };
     const auto it = std::find_if(kinds_.begin(), kinds_.end(), same);
     if (it != kinds_.end()) return static_cast<std::uint32_t>(it - kinds_.begin());
-    kinds_.push_back({s.tier, s.device, s.home, s.reach});
+    kinds_.push_back({s.tier, s.device, s.home, s.reach, s.open_to});
     by_kinds_.assign(kinds_.size() * kinds_.size(), nullptr);
     return static_cast<std::uint32_t>(kinds_.size() - 1);
 }
@@ -56,8 +56,13 @@ port* engine::carrier(const slice& from, const slice& to) noexcept
         if (beyond(from, *d->by) || beyond(to, *d->by) || !d->by->carries(from, to)) continue;
         if (!best || rate(*d) >= rate(*best)) best = d.get();
     }
-    return best;
+    if (best) return best;
+    // A fabric may reach a GPU's memory from some places only. From elsewhere its owner does what it is asked.
+    driver* const errands = peers_.asked();
+    return errands && errands->carries(from, to) ? ports_[errands->id()].get() : nullptr;
 }
+
+bool engine::asks(const line* l) const noexcept { return l && l->of->by == peers_.asked(); }
 
 /// The line of that driver for the rails that these two have in common.
 line* engine::way(const slice& from, const slice& to)
@@ -72,11 +77,11 @@ line* engine::way(const slice& from, const slice& to)
 const route* engine::find_route(const segment& from, const segment& to)
 {
     const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
-    route r{way(a, b), nullptr, nullptr, false};
+    route r{way(a, b)};
     if (!r.first) {
         segment memory{tier::dram};
         const slice between{&memory, 0, 0};
-        r = {way(a, between), way(between, b), nullptr, false};
+        r = {way(a, between), way(between, b)};
         if (!r.first || !r.second) return nullptr;
         if (!staging_.made()) {
             staging_.make(*this, kind_of(memory));
@@ -85,6 +90,7 @@ const route* engine::find_route(const segment& from, const segment& to)
     }
     r.pair = &pair(from.tier, to.tier);
     r.simple = !r.second && !is_object(from) && !is_object(to);
+    r.leans = asks(r.first) || asks(r.second);
     for (const route& known : routes_)
         if (known.first == r.first && known.second == r.second && known.pair == r.pair) return &known;
     return &routes_.emplace_back(r);

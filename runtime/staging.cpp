@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "engine.hpp"
+
 namespace wye::detail {
 
 staging::staging(std::size_t bytes, std::size_t piece_bytes) noexcept
@@ -35,7 +37,7 @@ bool staging::available(const leg& l, priority p) const noexcept
     if (enlisting_ != 0) return false;
     const extent& x = l.op->extents[l.cursor];
     if (l.op->served) return !free_.empty();
-    if ((x.from->served || x.to->served) && free_.size() <= kept()) return false;
+    if (x.route->leans && free_.size() <= kept()) return false;
     if (p != priority::background) return free_.size() > std::size_t{reserved()};
     return !free_.empty() && background_ < most_background();
 }

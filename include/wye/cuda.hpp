@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <wye/driver.hpp>
+#include <wye/gpu_sharing.hpp>
 #include <wye/memory.hpp>
 #include <wye/units.hpp>
 
@@ -82,6 +83,15 @@ namespace drivers {
 /// leaves the current context and capture mode of the calling thread as they were. The first use of a device makes its
 /// context, if nobody has yet, which takes a moment.
 std::unique_ptr<driver> cuda(const cuda_options& = {});
+
+/// Lets `make_same_host` copy VRAM straight to and from that of other processes: `same_host_options::gpus`. By CUDA IPC,
+/// on a stream of its own for each device; pages are gathered as `cuda_options` say. Throws as `cuda` does.
+///
+/// What is shared is the whole allocation that a region lies in (cuMemAlloc, cudaMalloc; of one below 2 MiB also what CUDA
+/// has put beside it), from when it is registered until its region goes. Which devices reach which is found out when two
+/// agents come to know each other, among those that have memory registered by then. **Unpublish memory, and let its region
+/// go, before you free it**: to free what another process has mapped and still copies from is undefined for that process.
+std::unique_ptr<gpu_sharing> cuda_sharing(const cuda_options& = {});
 
 } // namespace drivers
 

@@ -197,7 +197,7 @@ public:
     }
 
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
-    /// `segment::home` and `reach`, since the answer is remembered.
+    /// `segment::home`, `reach` and `open_to`, since the answer is remembered.
     virtual bool carries(const slice& from, const slice& to) const noexcept = 0;
 
     /// Moves a little (`limits::at_once_bytes`) here and now, if that takes microseconds and cannot wait for

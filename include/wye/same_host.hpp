@@ -6,6 +6,7 @@
 #include <memory>
 
 #include <wye/fabric.hpp>
+#include <wye/gpu_sharing.hpp>
 #include <wye/units.hpp>
 
 namespace wye {
@@ -28,11 +29,16 @@ struct same_host_options {
     std::size_t chunk_bytes = 1_MiB;    ///< largest piece
     std::uint32_t window_chunks = 64;   ///< pieces in flight: at most 256
     std::size_t window_bytes = 16_MiB;
+
+    /// Lets VRAM be copied straight to and from that of other processes (`drivers::cuda_sharing`), where both sides have
+    /// it; null: their agents serve it. One for each fabric. Pieces are up to 8 MiB then, of which 256 and 32 MiB may be
+    /// in flight: the three above are raised to that.
+    std::shared_ptr<gpu_sharing> gpus{};
 };
 
-/// Reaches agents of other processes on this machine: DRAM by process_vm_readv, what is said and small writes by rings in
-/// shared memory. For `agent::add`, beside another fabric: peers that the kernel does not let at each other's memory
-/// (other users, other containers, other hosts) go by that.
+/// Reaches agents of other processes on this machine: DRAM by process_vm_readv, VRAM by mapping it if `gpus` can, what is
+/// said and small writes by rings in shared memory. For `agent::add`, beside another fabric: peers that the kernel does not
+/// let at each other's memory (other users, other containers, other hosts) go by that.
 ///
 /// Nothing listens: a peer finds the ring by /proc. Whom the kernel lets read this process's memory may reach it, so this is
 /// for processes that trust each other as a debugger and its program do. It starts one thread, which sleeps. Throws

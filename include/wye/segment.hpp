@@ -55,6 +55,8 @@ public:
     std::uint32_t peer = 0;             ///< whose memory it is, by its driver's count of them; 0: ours
     std::uint32_t reach = 0;            ///< memory of which this differs may go other ways, or over other rails: a fabric
                                         ///< sets it where it imports, and may where it enlists; 0: nothing is known
+    std::uint32_t open_to = 0;          ///< two bits for each driver, by `driver::id()`, that it sets where it enlists if it
+                                        ///< reaches some memory of a kind, and not all
     std::byte* base = nullptr;          ///< first byte, for tiers with addresses (DRAM, VRAM)
     std::uint64_t length = 0;           ///< bytes; `unbounded` where only the tier knows (a growing file, an object)
     driver* home = nullptr;             ///< the driver that opened it; null for memory, and when the driver has gone first

@@ -17,9 +17,11 @@ namespace {
 enum category : std::uint8_t { none, ours, of_file, of_object, of_system };
 
 piece& piece_of(const chunk& c) noexcept { return static_cast<piece&>(const_cast<chunk&>(c)); }
-far_segment* far_of(const slice& s) noexcept { return s.of && s.of->served ? static_cast<far_segment*>(s.of) : nullptr; }
-bool writes(const chunk& c) noexcept { return far_of(c.to) != nullptr; }
-far_segment& there(const chunk& c) noexcept { return *(writes(c) ? far_of(c.to) : far_of(c.from)); }
+bool far(const slice& s) noexcept { return s.of && (s.of->served || s.of->via); }
+bool writes(const chunk& c) noexcept { return far(c.to); }
+segment& there(const chunk& c) noexcept { return *(writes(c) ? c.to : c.from).of; }
+/// Of the object; empty for all else, and memory may be a fabric's own.
+std::string key_of(const segment& s) { return s.served ? static_cast<const far_segment&>(s).key() : std::string{}; }
 const slice& here(const chunk& c) noexcept { return writes(c) ? c.from : c.to; }
 std::size_t level(const chunk& c) noexcept { return static_cast<std::size_t>(piece_of(c).op->priority); }
 
@@ -38,7 +40,7 @@ wire::errand errand_of(const chunk& c) noexcept
     const slice& far = writes(c) ? c.to : c.from;
     wire::errand e;
     e.epoch = far.of->epoch;
-    e.key = there(c).key();
+    e.key = key_of(there(c));
     e.at = far.offset;
     e.length = far.length;
     e.step = c.step;
@@ -107,7 +109,7 @@ wye::limits errands::limits() const noexcept
 bool errands::carries(const slice& from, const slice& to) const noexcept
 {
     const auto memory = [](const slice& s) { return s.tier() == tier::dram && !s.of->home; };
-    const auto theirs = [&](const slice& s) { return s.of->home == this; };
+    const auto theirs = [&](const slice& s) { return s.of->home == this || (s.tier() == tier::vram && s.of->home); };
     return (memory(from) && theirs(to)) || (theirs(from) && memory(to));
 }
 

@@ -71,7 +71,8 @@ public:
     /// Bytes and their notification in one message (puts.cpp). False: they are too many, or it would have to wait.
     bool put(link&, const wire::put&, stream::told);
 
-    // What is served (serving.cpp).
+    // What is served (errands.cpp, serving.cpp).
+    driver* asked() const noexcept; ///< what asks peers' agents; null where nothing does
     std::unique_ptr<segment> object(link&, std::string_view bucket, std::string_view key);
     void served(operation& op) noexcept { serving_.ended(op); }
     void stop_serving() noexcept { serving_.close(); }

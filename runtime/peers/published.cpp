@@ -269,8 +269,10 @@ void peers::close_way(link& l, const std::string& name, published& p, std::funct
         }
         over();
     };
-    if (served_by(*l.by, p)) serving_.expel(closed);
-    else change_key(*l.by, name, p, l.token, closed);
+    // What has a key may be asked for, too.
+    const std::shared_ptr<void> both{nullptr, [closed](void*) { closed(); }};
+    serving_.expel([both] {});
+    if (!served_by(*l.by, p)) change_key(*l.by, name, p, l.token, [both] {});
 }
 
 /// Everybody but this link is told of it, and it is over when the old key has ended.

@@ -117,6 +117,8 @@ void peers::current(link& l, const wire::current& c)
     settled(l, c.name);
 }
 
+driver* peers::asked() const noexcept { return errands_; }
+
 /// What stands for something that the peer serves.
 std::unique_ptr<segment> peers::stand_in(link&, const wire::publication& p)
 {

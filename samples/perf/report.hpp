@@ -62,6 +62,7 @@ struct suite {
 };
 
 void run_same_host(const settings&, report&); ///< a part of `run_fabric`
+void run_same_host_gpus(const settings&, report&); ///< a part of that, only with CUDA's headers
 void run_runtime(const settings&, report&);
 void run_file(const settings&, report&);
 void run_fabric(const settings&, report&); ///< only where there is libfabric

@@ -373,6 +373,9 @@ result measure(bench& b, const settings& s, const moves& m)
 
 void run_same_host(const settings& s, report& r)
 {
+#ifdef WYE_HAS_CUDA
+    run_same_host_gpus(s, r); // first: no child of a process that has looked for GPUs can use them
+#endif
     if (std::ranges::none_of(cases, [&](const moves& m) { return r.wants(name_of(m)); })) return;
     bench b;
     const pinned here{0};

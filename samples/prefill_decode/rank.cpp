@@ -147,6 +147,11 @@ void rank::add_gpu()
     const std::string missing = wye::read_cuda().missing;
     if (!missing.empty()) throw std::runtime_error{"--vram gpu: " + missing + "; --vram standin plays a GPU's memory in DRAM"};
     agent_.add(wye::drivers::cuda());
+    // Ranks of one machine copy straight from GPU to GPU. Several are let at us, all of which the front has begun.
+    wye::same_host_options near;
+    near.gpus = wye::drivers::cuda_sharing();
+    near.tracers = wye::tracers::anyone;
+    agent_.add(wye::make_same_host(near));
 }
 
 wye::task<> rank::open_layer(std::uint32_t layer)

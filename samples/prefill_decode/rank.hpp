@@ -15,6 +15,7 @@
 
 #include <event.hpp>
 #include <wye/libfabric.hpp>
+#include <wye/same_host.hpp>
 #include <wye/wye.hpp>
 
 #include "clock.hpp"

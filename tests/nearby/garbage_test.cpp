@@ -27,7 +27,7 @@ constexpr std::size_t guard = 64_KiB;
 
 /// Granted memory with some around it that is not.
 struct guarded {
-    guarded() : all(3 * guard, std::byte{0x11}), middle{tier::dram}
+    explicit guarded(tier t) : all(3 * guard, std::byte{0x11}), middle{t}
     {
         middle.base = all.data() + guard;
         middle.length = guard;
@@ -39,6 +39,50 @@ struct guarded {
     }
     bytes all;
     segment middle;
+};
+
+/// GPUs that are ordinary memory: ours lies in `mine`, and a handle that begins rightly opens 64 KiB of somebody's.
+struct lab_gpus : gpu_sharing {
+    explicit lab_gpus(const guarded& m) : mine{m} {}
+    error_code share(const segment& s, place& p) noexcept override
+    {
+        p = {7, static_cast<std::uint64_t>(s.base - mine.all.data()), {}};
+        return {};
+    }
+    error_code sample(std::int32_t, gpu_sharing::handle& h) noexcept override { return h = {}, error_code{}; }
+    std::byte* open(const gpu_sharing::handle& h, std::int32_t, std::uint64_t& length) noexcept override
+    {
+        if (h[0] != std::byte{'H'}) return nullptr;
+        length = theirs.size();
+        ++opened;
+        return theirs.data();
+    }
+    void close(std::byte*, std::int32_t) noexcept override { --opened; }
+    bool start(gpu_copy& c) noexcept override
+    {
+        wrong += c.from < theirs.data() || c.from + c.bytes > theirs.data() + theirs.size() || c.bytes > theirs.size();
+        if (line.size() == 5) return false;
+        line.push_back(&c);
+        return true;
+    }
+    void flush() noexcept override {}
+    gpu_copy* next_over() noexcept override
+    {
+        if (line.empty() || held) return nullptr;
+        gpu_copy* const c = line.front();
+        line.erase(line.begin());
+        std::memcpy(c->to, c->from, c->bytes);
+        ++copied;
+        return c;
+    }
+    void settle() noexcept override { held = false; }
+
+    bool held = false; ///< until somebody waits
+    const guarded& mine;
+    bytes theirs = bytes(guard, std::byte{0x22});
+    std::vector<gpu_copy*> line;
+    int opened = 0;
+    std::uint64_t wrong = 0, copied = 0;
 };
 
 /// A process that scribbles in a box of somebody else's.
@@ -101,6 +145,8 @@ BOOST_AUTO_TEST_CASE(records_that_make_no_sense)
         {{.bytes = 64, .kind = record_kind::filler}, 2},                         // not up to the end
         {{.bytes = 0, .kind = record_kind::pull}, 1},                            // of nothing
         {{.bytes = 64, .kind = record_kind::pull, .length = 1}, 2},
+        {{.bytes = 64, .kind = record_kind::gpu_pull, .length = 1}, 2},
+        {{.kind = record_kind::gpu_pull, .length = 1}, 1},                       // we have no GPU
         {{.bytes = 3, .kind = record_kind::message}, units + 1},                 // more than the ring holds
         {{.bytes = 3, .kind = record_kind::message}, ~std::uint64_t{0}},
     };
@@ -134,7 +180,7 @@ BOOST_AUTO_TEST_CASE(more_requests_than_anybody_may_have)
 /// Everything is random, but often nearly right.
 BOOST_AUTO_TEST_CASE(anything_at_all)
 {
-    guarded mine;
+    guarded mine{tier::dram};
     const std::unique_ptr<fabric> us = make_same_host(), them = make_same_host();
     const fabric::key key = grant(*us, mine.middle, access::read_write);
     const fabric::key shown = grant(*us, mine.middle, access::read_only);
@@ -180,6 +226,90 @@ BOOST_AUTO_TEST_CASE(anything_at_all)
     BOOST_TEST(mine.untouched());
     BOOST_TEST(shut > 100u);
     BOOST_TEST(fine > 100u);
+}
+
+// Contract 6, of a request that a device is at: `withdraw`, `cut_off` and the end of the slot wait for it.
+BOOST_AUTO_TEST_CASE(a_device_that_is_at_it_is_waited_for)
+{
+    for (int how = 0; how < 3; ++how) {
+        guarded mine{tier::vram};
+        const auto gpus = std::make_shared<lab_gpus>(mine);
+        same_host_options o;
+        o.gpus = gpus;
+        const std::unique_ptr<fabric> us = make_same_host(o), them = make_same_host();
+        us->enlist(mine.middle, [](error_code) {});
+        const fabric::key key = grant(*us, mine.middle, access::read_write);
+        std::uint32_t number = 0;
+        BOOST_REQUIRE(!admit(*us, them->address(), number));
+        scribbler s{*us}, shows{*them};
+        shows.in.header().exports[3].handle[0] = std::byte{'H'};
+        shows.in.header().exports[3].serial.store(5);
+        s.claim(shows.at.who);
+        gpus->held = true;
+        s.say({.kind = record_kind::gpu_pull, .token = key.id, .length = 1000, .number = 3, .serial = 5}, 1);
+        BOOST_TEST(poll({us.get()}, [&] { return !gpus->line.empty(); }));
+        us->poll({});
+        BOOST_TEST(s.slot().gpu_pulled.load() == 0u);
+        if (how == 0) us->withdraw(key.id);
+        if (how == 1) us->cut_off(number);
+        if (how == 2) s.leave();
+        if (how == 2) BOOST_TEST(poll({us.get()}, [&] { return s.slot().state.load() == 0; }));
+        BOOST_TEST(gpus->line.empty());
+        if (how != 2) BOOST_TEST(s.slot().gpu_pulled.load() == 1u);
+        BOOST_TEST((mine.middle.base[999] == std::byte{0x22}));
+    }
+}
+
+/// The same between GPUs, and of what is exported.
+BOOST_AUTO_TEST_CASE(anything_at_all_between_gpus)
+{
+    guarded mine{tier::vram};
+    const auto gpus = std::make_shared<lab_gpus>(mine);
+    same_host_options o;
+    o.gpus = gpus;
+    const std::unique_ptr<fabric> us = make_same_host(o), them = make_same_host();
+    us->enlist(mine.middle, [](error_code) {});
+    const fabric::key key = grant(*us, mine.middle, access::read_write);
+    std::uint32_t number = 0;
+    BOOST_REQUIRE(!admit(*us, them->address(), number));
+    scribbler s{*us}, shows{*them};
+    std::mt19937_64 random{7};
+    const auto below = [&](std::uint64_t n) { return random() % n; };
+    const auto near = [&](std::uint64_t n) { return below(4) == 0 ? random() : n + below(3) - 1; };
+    for (int round = 0; round < 3000; ++round) {
+        for (int i = 0; i < 4; ++i) {
+            nearby::exported& e = shows.in.header().exports[below(8)];
+            e.handle[0] = static_cast<std::byte>('H' - (below(3) == 0));
+            e.serial.store(below(4));
+        }
+        s.claim(shows.at.who);
+        const std::uint64_t records = 1 + below(8);
+        for (std::uint64_t at = 0; at < records; ++at) {
+            record r{.kind = below(9) ? record_kind::gpu_pull : below(2) ? record_kind::pull : record_kind::message};
+            r.token = below(4) ? key.id : near(key.id);
+            r.offset = below(2) ? below(guard) : near(guard);
+            r.length = 1 + (below(4) ? below(1000) : near(guard));
+            r.source = below(8) ? below(guard) : random();
+            r.number = static_cast<std::uint32_t>(below(16) ? below(8) : random());
+            r.serial = below(16) ? below(4) : random();
+            std::memcpy(s.ring() + at * unit, &r, sizeof r);
+        }
+        s.slot().tail.store(records);
+        for (auto& c : s.slot().gpu_cancelled) c.store(static_cast<std::uint8_t>(below(16) == 0), std::memory_order_relaxed);
+        s.slot().gpu_pulled.store(below(8) ? 0 : random());
+        for (auto& r : s.slot().reaches) r.store(static_cast<std::uint32_t>(random()));
+        s.rings();
+        for (int i = 0; i < 4; ++i) us->poll({});
+        s.leave();
+        for (int i = 0; i < 100 && s.slot().state.load() != 0; ++i) us->poll({});
+        BOOST_REQUIRE(s.slot().state.load() == 0u);
+    }
+    BOOST_TEST(mine.untouched());
+    BOOST_TEST(gpus->wrong == 0u);
+    BOOST_TEST(gpus->copied > 100u);
+    us->sever(number, [] {});
+    us->poll({});
+    BOOST_TEST(gpus->opened == 0);
 }
 
 // The owner of a box may scribble, too, over what it says of our requests.

@@ -1,129 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The other process of nearby_process_test: nearby_peer BYTES USER publishes that much memory as "kv", says how to reach it,
-// and does what it is told on standard input, a line each, answered by one:
-//   connect N    connects to the agent whose metadata, N bytes, comes next; "connected", or why not
-//   write, read  copies its memory to "kv" over there or back for ever; ended answers how that came to an end
-//   fill SEED    fills its memory; holds SEED answers "yes" or "no"
-//   told         waits for a notification, and answers its key
-//   by           how many bytes it moved by the short way
-// With a USER other than 0 it becomes that user first. It ends with standard input.
-#include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <optional>
-#include <sstream>
-#include <string>
-
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/read.hpp>
-#include <boost/asio/read_until.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <unistd.h>
-
-#include "nearby/both.hpp"
+// The other process of nearby_process_test: nearby_peer BYTES USER is a server of that much DRAM. With a USER other than 0 it
+// becomes that user first.
+#include "nearby/server.hpp"
 
 using namespace wye;
-namespace asio = boost::asio;
-
-namespace {
-
-class server {
-public:
-    server(runtime& rt, std::size_t bytes)
-        : rt_{rt}, memory_(bytes), a_{rt, "there", wye::testing::on_this_machine()}, input_{rt.io(), ::dup(STDIN_FILENO)}
-    {
-        wye::testing::add_ways(a_);
-    }
-    task<> serve()
-    {
-        pool_ = co_await a_.register_memory(dram(memory_));
-        co_await a_.publish("kv", pool_);
-        const std::vector<std::byte> how = a_.metadata();
-        const std::uint64_t n = how.size();
-        put(&n, sizeof n);
-        put(how.data(), how.size());
-        try {
-            for (;;) {
-                const std::size_t length = co_await asio::async_read_until(input_, asio::dynamic_buffer(text_), '\n', asio::use_awaitable);
-                const std::string line = text_.substr(0, length - 1);
-                text_.erase(0, length);
-                const std::string answer = co_await obey(line);
-                put(answer.data(), answer.size());
-                put("\n", 1);
-            }
-        } catch (const boost::system::system_error&) {
-            // it has ended
-        }
-        other_ = {};
-        co_await a_.unpublish("kv");
-    }
-
-private:
-    static void put(const void* from, std::size_t n)
-    {
-        if (::write(STDOUT_FILENO, from, n) != static_cast<ssize_t>(n)) std::exit(1);
-    }
-    task<std::string> obey(std::string line)
-    {
-        std::istringstream words{line};
-        std::string word;
-        std::uint64_t number = 0;
-        words >> word >> number;
-        if (word == "connect") co_return co_await connect(number);
-        if (word == "fill") std::ranges::copy(lab::pattern(memory_.size(), number), memory_.begin()); // where it is
-        if (word == "holds") co_return memory_ == lab::pattern(memory_.size(), number) ? "yes" : "no";
-        if (word == "by") co_return std::to_string(wye::testing::bytes_by(a_, "same_host"));
-        if (word == "told") co_return (co_await a_.notified(wanted{.key = "page"})).key;
-        if (word == "write" || word == "read") {
-            ended_.reset();
-            slice from = pool_.at(0, memory_.size()), to = other_.published("kv");
-            if (word == "read") std::swap(from, to);
-            asio::co_spawn(rt_, for_ever(from, to), [this](std::exception_ptr, error_code e) { ended_ = e; });
-        }
-        if (word == "ended") {
-            while (!ended_) co_await rt_.sleep(std::chrono::milliseconds{1});
-            co_return ended_->message();
-        }
-        co_return "done";
-    }
-    task<std::string> connect(std::size_t bytes)
-    {
-        while (text_.size() < bytes) {
-            const std::size_t more = bytes - text_.size();
-            co_await asio::async_read(input_, asio::dynamic_buffer(text_), asio::transfer_exactly(more), asio::use_awaitable);
-        }
-        std::vector<std::byte> how(bytes);
-        std::memcpy(how.data(), text_.data(), bytes);
-        text_.erase(0, bytes);
-        std::string failed;
-        try {
-            other_ = co_await a_.connect(std::move(how));
-        } catch (const system_error& e) {
-            failed = e.what();
-        }
-        co_return failed.empty() ? "connected" : failed;
-    }
-    task<error_code> for_ever(slice from, slice to)
-    {
-        for (;;) {
-            const auto [e, n] = co_await copy(from, to, asio::as_tuple(asio::deferred));
-            if (e) co_return e;
-        }
-    }
-
-    runtime& rt_;
-    lab::bytes memory_;
-    agent a_;
-    asio::posix::stream_descriptor input_;
-    std::string text_;
-    region pool_;
-    peer other_;
-    std::optional<error_code> ended_;
-};
-
-} // namespace
 
 int main(int argc, char** argv)
 {
@@ -131,12 +11,8 @@ int main(int argc, char** argv)
     const auto user = static_cast<uid_t>(std::atoi(argv[2]));
     if (user != 0 && ::setuid(user) != 0) return 3;
     runtime rt;
-    server s{rt, std::strtoull(argv[1], nullptr, 10)};
-    int status = 0;
-    asio::co_spawn(rt, s.serve(), [&](std::exception_ptr e) {
-        status = e ? 1 : 0;
-        rt.stop();
-    });
-    rt.run();
-    return status;
+    std::vector<std::byte> memory(std::strtoull(argv[1], nullptr, 10));
+    wye::testing::server s{rt, "there", dram(memory)};
+    wye::testing::add_ways(s.its());
+    return wye::testing::run(rt, s);
 }

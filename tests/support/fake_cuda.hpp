@@ -16,13 +16,19 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "api.hpp"
 #include "page.hpp"
 
 namespace wye::testing {
 
 /// CUDA's driver library as a table of functions over ordinary memory. Streams hold what they are given until `step`, so a
-/// test decides when the device works; anything may be made to fail. One at a time; one thread, and another that registers.
+/// test decides when the device works; anything may be made to fail. What is allocated by cuMemAlloc other processes may open.
+/// One at a time; one thread, and another that registers.
 class fake_cuda {
 public:
     struct event {
@@ -39,6 +45,8 @@ public:
         int device;
         bool mapped;
         unsigned long long id;
+        int file = -1;     ///< behind memory that is shared among processes
+        bool opened = false; ///< it is another's
     };
 
     int devices = 2;
@@ -50,6 +58,7 @@ public:
     std::map<std::uintptr_t, std::uintptr_t> registered; ///< begin, end
     std::deque<event> events;                ///< which a stream may come to after they were destroyed
     bool works = false;                      ///< by itself, whenever it is asked how far it is
+    bool at_once = false;                    ///< it does what it is given there and then
     unsigned pages_launched = 0;
     std::atomic<bool> contexts_were_right{true}; ///< every call that needs a context had one, and the relaxed mode
 
@@ -87,6 +96,12 @@ public:
         return any;
     }
 
+    /// Nothing is left on any stream.
+    bool idle() const
+    {
+        return std::all_of(streams.begin(), streams.end(), [](const auto& s) { return !s || s->work.empty(); });
+    }
+
     stream& new_stream()
     {
         streams.push_back(std::make_unique<stream>());
@@ -99,10 +114,28 @@ public:
         memory[reinterpret_cast<std::uintptr_t>(p)] = {bytes, kind, device, mapped, ++ids_};
         return p;
     }
+    /// As a device's memory, which other processes may open.
+    std::byte* allocate_shared(std::size_t bytes, int device = 0)
+    {
+        const int file = ::memfd_create("device memory", MFD_CLOEXEC);
+        if (file < 0 || ::ftruncate(file, static_cast<off_t>(bytes)) != 0) throw std::runtime_error{"memfd"};
+        return map(file, bytes, device, false);
+    }
     void free(void* p)
     {
-        memory.erase(reinterpret_cast<std::uintptr_t>(p));
-        std::free(p);
+        const auto it = memory.find(reinterpret_cast<std::uintptr_t>(p));
+        const allocation was = it->second;
+        memory.erase(it);
+        if (was.file < 0) return std::free(p);
+        ::munmap(p, was.bytes);
+        ::close(was.file);
+    }
+    /// Allocations of other processes that are open here.
+    std::size_t opened() const
+    {
+        std::size_t n = 0;
+        for (const auto& [base, a] : memory) n += a.opened;
+        return n;
     }
     bool quiet() const { return registered.empty() && here().contexts.empty() && here().mode == CU_STREAM_CAPTURE_MODE_GLOBAL; }
 
@@ -123,6 +156,27 @@ private:
         --it;
         return p < it->first + it->second.bytes ? &*it : nullptr;
     }
+    std::byte* map(int file, std::size_t bytes, int device, bool opened)
+    {
+        void* const p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (p == MAP_FAILED) return nullptr;
+        memory[reinterpret_cast<std::uintptr_t>(p)] = {bytes, CU_MEMORYTYPE_DEVICE, device, false, ++ids_, file, opened};
+        return static_cast<std::byte*>(p);
+    }
+    /// What a handle says to other processes.
+    struct shared_name {
+        static constexpr std::uint64_t known = 0xc0da;
+        std::uint64_t magic;
+        std::int64_t pid, file;
+    };
+    CUresult name_of(CUipcMemHandle*, CUdeviceptr) const;
+    CUresult open(CUdeviceptr*, const CUipcMemHandle&);
+    void given(CUstream s, std::function<bool()> work)
+    {
+        reinterpret_cast<stream*>(s)->work.push_back(std::move(work));
+        if (at_once) step();
+    }
+    static int current() { return static_cast<int>(reinterpret_cast<std::uintptr_t>(here().contexts.back())) - 100; }
     CUresult attribute(void* out, CUpointer_attribute what, CUdeviceptr p) const;
     CUresult host_register(void* base, std::size_t bytes);
     static cu::api make();
@@ -153,6 +207,30 @@ inline CUresult fake_cuda::attribute(void* out, CUpointer_attribute what, CUdevi
     case CU_POINTER_ATTRIBUTE_BUFFER_ID: *static_cast<unsigned long long*>(out) = a->second.id; break;
     default: return CUDA_ERROR_INVALID_VALUE;
     }
+    return CUDA_SUCCESS;
+}
+
+inline CUresult fake_cuda::name_of(CUipcMemHandle* h, CUdeviceptr p) const
+{
+    const auto* a = at(p);
+    if (!a || a->first != p || a->second.file < 0 || a->second.opened) return CUDA_ERROR_INVALID_VALUE;
+    const shared_name name{shared_name::known, ::getpid(), a->second.file};
+    *h = {};
+    std::memcpy(h, &name, sizeof name);
+    return CUDA_SUCCESS;
+}
+
+inline CUresult fake_cuda::open(CUdeviceptr* p, const CUipcMemHandle& h)
+{
+    shared_name name;
+    std::memcpy(&name, &h, sizeof name);
+    if (name.magic != shared_name::known) return CUDA_ERROR_INVALID_VALUE;
+    if (name.pid == ::getpid()) return CUDA_ERROR_INVALID_CONTEXT;
+    const std::string path = "/proc/" + std::to_string(name.pid) + "/fd/" + std::to_string(name.file);
+    const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    struct stat is {};
+    if (file < 0 || ::fstat(file, &is) != 0) return CUDA_ERROR_INVALID_VALUE;
+    *p = reinterpret_cast<CUdeviceptr>(map(file, static_cast<std::size_t>(is.st_size), current(), true));
     return CUDA_SUCCESS;
 }
 
@@ -226,7 +304,7 @@ inline cu::api fake_cuda::make()
     };
     t.cuStreamWriteValue32 = [](CUstream s, CUdeviceptr at, cuuint32_t value, unsigned) {
         const CUresult r = self().enter("write", true);
-        if (r == CUDA_SUCCESS) reinterpret_cast<stream*>(s)->work.push_back([at, value] {
+        if (r == CUDA_SUCCESS) self().given(s, [at, value] {
             *reinterpret_cast<std::uint32_t*>(at) = value;
             return true;
         });
@@ -244,6 +322,25 @@ inline cu::api fake_cuda::make()
         const CUresult r = self().enter("event_query", true);
         if (r != CUDA_SUCCESS) return r;
         return reinterpret_cast<event*>(e)->happened ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+    };
+    t.cuMemAlloc = [](CUdeviceptr* p, std::size_t bytes) {
+        const CUresult r = self().enter("alloc", true);
+        if (r == CUDA_SUCCESS) *p = reinterpret_cast<CUdeviceptr>(self().allocate_shared(bytes, current()));
+        return r;
+    };
+    t.cuMemFree = [](CUdeviceptr p) { return self().free(reinterpret_cast<void*>(p)), CUDA_SUCCESS; };
+    t.cuIpcGetMemHandle = [](CUipcMemHandle* h, CUdeviceptr p) {
+        const CUresult r = self().enter("ipc_get", true);
+        return r == CUDA_SUCCESS ? self().name_of(h, p) : r;
+    };
+    t.cuIpcOpenMemHandle = [](CUdeviceptr* p, CUipcMemHandle h, unsigned) {
+        const CUresult r = self().enter("ipc_open", true);
+        return r == CUDA_SUCCESS ? self().open(p, h) : r;
+    };
+    t.cuIpcCloseMemHandle = [](CUdeviceptr p) {
+        const auto* a = self().at(p);
+        if (!a || a->first != p || !a->second.opened) return CUDA_ERROR_INVALID_VALUE;
+        return self().free(reinterpret_cast<void*>(p)), CUDA_SUCCESS;
     };
     t.cuMemHostAlloc = [](void** p, std::size_t bytes, unsigned) {
         const CUresult r = self().enter("host_alloc", true);
@@ -266,7 +363,7 @@ inline cu::api fake_cuda::make()
     t.cuPointerGetAttribute = [](void* out, CUpointer_attribute what, CUdeviceptr p) { return self().attribute(out, what, p); };
     t.cuMemcpyAsync = [](CUdeviceptr to, CUdeviceptr from, std::size_t bytes, CUstream s) {
         const CUresult r = self().enter("copy", true);
-        if (r == CUDA_SUCCESS) reinterpret_cast<stream*>(s)->work.push_back([=] {
+        if (r == CUDA_SUCCESS) self().given(s, [=] {
             std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
             return true;
         });
@@ -281,7 +378,7 @@ inline cu::api fake_cuda::make()
         const auto* list = *static_cast<const cu::page**>(arguments[0]);
         const unsigned count = *static_cast<unsigned*>(arguments[1]);
         self().pages_launched += count;
-        reinterpret_cast<stream*>(s)->work.push_back([list, count] { // read when it runs, as the device does
+        self().given(s, [list, count] { // read when it runs, as the device does
             for (unsigned i = 0; i < count; ++i)
                 std::memcpy(reinterpret_cast<void*>(list[i].to), reinterpret_cast<const void*>(list[i].from), list[i].bytes);
             return true;

@@ -45,6 +45,9 @@ namespace wye::cu {
     X(cuMemFreeHost, cuMemFreeHost)                               \
     X(cuMemHostRegister, cuMemHostRegister_v2)                    \
     X(cuMemHostUnregister, cuMemHostUnregister)                   \
+    X(cuIpcGetMemHandle, cuIpcGetMemHandle)                       \
+    X(cuIpcOpenMemHandle, cuIpcOpenMemHandle_v2)                  \
+    X(cuIpcCloseMemHandle, cuIpcCloseMemHandle)                   \
     X(cuMemRetainAllocationHandle, cuMemRetainAllocationHandle)   \
     X(cuMemRelease, cuMemRelease)                                 \
     X(cuPointerGetAttribute, cuPointerGetAttribute)               \

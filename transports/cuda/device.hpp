@@ -55,6 +55,7 @@ public:
     CUdevice handle() const noexcept { return handle_; }
     CUcontext context() const noexcept { return shop_.context; }
     CUresult lost() const noexcept { return shop_.lost; }
+    shop& parts() noexcept { return shop_; }
     bool by_batch() const noexcept { return shop_.gather == gather_by::batch; }
     bool by_kernel() const noexcept { return shop_.gather == gather_by::kernel; }
 

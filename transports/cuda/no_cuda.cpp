@@ -32,5 +32,6 @@ gpu_memory::gpu_memory(std::size_t, int) { throw system_error(errc::not_supporte
 gpu_memory::~gpu_memory() = default;
 
 std::unique_ptr<driver> drivers::cuda(const cuda_options&) { throw system_error(errc::not_supported, absent); }
+std::unique_ptr<gpu_sharing> drivers::cuda_sharing(const cuda_options&) { throw system_error(errc::not_supported, absent); }
 
 } // namespace wye

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <utility>
 
+#include <wye/gpu_sharing.hpp>
+
 #include "process.hpp"
 
 /// What processes share: one box for each driver, a memfd that its owner made and whoever may reads and writes. Nothing
@@ -18,8 +20,9 @@ struct identity {
     friend bool operator==(const identity&, const identity&) = default;
 };
 
-inline constexpr std::uint64_t box_magic = 0x31'78'6f'62'65'79'77; // "wyebox1"
-inline constexpr std::uint32_t most_slots = 256, most_grants = 1u << 16, most_pulls = 256;
+inline constexpr std::uint64_t box_magic = 0x32'78'6f'62'65'79'77; // "wyebox2"
+inline constexpr std::uint32_t most_slots = 256, most_grants = 1u << 16, most_pulls = 256, most_exports = 4096;
+inline constexpr std::uint32_t most_gpus = gpu_sharing::most_devices;
 inline constexpr std::size_t most_message = 8192;
 inline constexpr std::size_t unit = 64; ///< what rings are counted in: a cache line
 
@@ -28,9 +31,17 @@ enum class record_kind : std::uint16_t {
     message,
     put,        ///< bytes to write; part of a chunk
     pull,       ///< bytes to take, from where they lie
+    gpu_pull,   ///< the same from memory of a GPU into memory of a GPU
 };
 
 enum class status : std::uint32_t { fine = 1, withdrawn, read_only, out_of_range, fault, not_known };
+error_code error_of(status) noexcept;
+
+/// Which of a process's allocations on GPUs, and which one of those that had this number.
+struct export_name {
+    std::uint64_t serial = 0; ///< not 0
+    std::uint32_t number = 0;
+};
 
 /// What stands in front of each record in a ring.
 struct record {
@@ -39,10 +50,12 @@ struct record {
     std::uint16_t unused = 0;
     std::uint64_t token = 0;             ///< of the grant
     std::uint64_t offset = 0;            ///< in what was granted
-    std::uint64_t source = 0;            ///< an address in its sender
+    std::uint64_t source = 0;            ///< an address in its sender; of a GPU: in what is exported
     std::uint64_t length = 0;            ///< bytes from there
     std::uint32_t outcome = 0;           ///< the owner's `status`, once it is through with it
-    std::uint32_t unused_too[5]{};
+    std::uint32_t number = 0;            ///< of a GPU: `export_name`
+    std::uint64_t serial = 0;
+    std::uint64_t unused_too = 0;
 };
 static_assert(sizeof(record) == unit);
 
@@ -77,6 +90,19 @@ struct slot {
     std::atomic<std::uint64_t> pulled;                   ///< owner's: pulls done with, in their order
     std::array<std::atomic<std::uint8_t>, most_pulls> outcomes;  ///< owner's: of each
     alignas(unit) std::array<std::atomic<std::uint8_t>, most_pulls> cancelled; ///< claimant's: not to be taken any more
+
+    // The same of pulls between GPUs, which are counted by themselves: a device does them meanwhile.
+    alignas(unit) std::atomic<std::uint64_t> gpu_pulled;
+    std::array<std::atomic<std::uint8_t>, most_pulls> gpu_outcomes;
+    alignas(unit) std::array<std::atomic<std::uint8_t>, most_pulls> gpu_cancelled;
+    /// The claimant's: bits of its GPUs that reach memory of each of the owner's.
+    std::array<std::atomic<std::uint32_t>, most_gpus> reaches;
+};
+
+/// An allocation on a GPU that others may open: its owner's, and good while `serial` is what was told of it.
+struct exported {
+    alignas(unit) std::atomic<std::uint64_t> serial; ///< 0: none
+    gpu_sharing::handle handle;
 };
 
 struct box_header {
@@ -88,6 +114,8 @@ struct box_header {
     alignas(unit) std::array<std::atomic<std::uint64_t>, most_slots / 64> rang; ///< bits of slots with something new
     std::atomic<std::uint32_t> crowded;                ///< somebody found no slot
     alignas(unit) std::array<std::atomic<std::uint64_t>, most_grants> grants; ///< each one's `seal` while it is good
+    std::array<exported, most_exports> exports;
+    std::array<exported, most_gpus> samples; ///< of each of its GPUs, for others to try
 };
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free &&

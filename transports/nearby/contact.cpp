@@ -82,7 +82,9 @@ bool contact::has_news() const noexcept
     const nearby::slot& s = slot();
     return (!puts.empty() && s.head.load(std::memory_order_acquire) >= notes{*puts.front()}.at) ||
            (!waiting.empty() && s.head.load(std::memory_order_acquire) != ring.head()) ||
-           (asked != taken && s.pulled.load(std::memory_order_acquire) != taken) || !reads.empty();
+           (pulls.any() && s.pulled.load(std::memory_order_acquire) != pulls.taken) ||
+           (gpu_pulls.any() && s.gpu_pulled.load(std::memory_order_acquire) != gpu_pulls.taken) || !reads.empty() ||
+           !gpu_reads.empty();
 }
 
 void contact::free_room() noexcept

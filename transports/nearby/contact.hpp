@@ -10,6 +10,7 @@
 #include <wye/driver.hpp>
 
 #include "box.hpp"
+#include "mappings.hpp"
 #include "process.hpp"
 #include "wire.hpp"
 
@@ -97,6 +98,23 @@ private:
     std::uint64_t tail_ = 0, head_ = 0, freed_ = 0, reserved_ = 0;
 };
 
+/// What a peer was asked to take, in that order.
+struct request_line {
+    std::array<chunk*, most_pulls> chunks{}; ///< by count; null: nobody waits for it any more
+    std::uint64_t asked = 0, taken = 0;      ///< counts of them
+    bool any() const noexcept { return asked != taken; }
+    bool full() const noexcept { return asked - taken == most_pulls; }
+};
+
+/// What its owner says of them, and we.
+struct answer_line {
+    std::atomic<std::uint64_t>& done;
+    std::array<std::atomic<std::uint8_t>, most_pulls>& outcomes;
+    std::array<std::atomic<std::uint8_t>, most_pulls>& cancelled;
+};
+inline answer_line pulls_of(slot& s) noexcept { return {s.pulled, s.outcomes, s.cancelled}; }
+inline answer_line gpu_pulls_of(slot& s) noexcept { return {s.gpu_pulled, s.gpu_outcomes, s.gpu_cancelled}; }
+
 /// Another agent of this machine, and what is under way to and from it.
 struct contact {
     identity who;
@@ -114,12 +132,14 @@ struct contact {
 
     chunk_line waiting;         ///< writes that the ring has no room for
     chunk_line puts;            ///< in the ring, in its order
-    std::array<chunk*, most_pulls> pulls{}; ///< by count; null: nobody waits for it any more
-    std::uint64_t asked = 0, taken = 0;     ///< counts of them
+    request_line pulls, gpu_pulls;
     chunk_line reads;
+    chunk_line gpu_reads;       ///< that no device has yet
+    mappings mapped;            ///< its memory on GPUs
+    std::array<std::uint32_t, most_gpus> reaches{}; ///< bits of our GPUs that reach memory of each of its
 
     nearby::slot& slot() const noexcept { return theirs.slot(place); }
-    bool has_posted() const noexcept { return !puts.empty() || asked != taken || !waiting.empty(); }
+    bool has_posted() const noexcept { return !puts.empty() || pulls.any() || gpu_pulls.any() || !waiting.empty(); }
     bool lives() const noexcept { return theirs.header().alive.load(std::memory_order_acquire) == alive; }
     bool refused() const noexcept { return slot().shut.load(std::memory_order_acquire) != 0; }
     /// Whether anything that was posted is over.

@@ -27,6 +27,8 @@ constexpr auto patience = std::chrono::microseconds{150};
 /// How often a poll that finds nothing looks again, and how many such polls do since anything was found.
 constexpr std::uint32_t looks_to_linger = 32, polls_to_linger = 32;
 constexpr std::uint32_t polls_per_look = 256; // at whether everybody lives
+/// What keeps a GPU busy that copies a MiB in a microsecond, and is asked for each piece by another process.
+constexpr std::size_t gpu_chunk_bytes = 8_MiB, gpu_window_bytes = 32_MiB;
 
 identity draw()
 {
@@ -43,10 +45,16 @@ same_host_options sane(same_host_options o)
     o.slice_bytes = std::clamp(o.slice_bytes, short_slice, 1_MiB);
     o.most_peers = std::clamp<std::uint32_t>(o.most_peers, 1, most_slots);
     o.window_chunks = std::clamp<std::uint32_t>(o.window_chunks, 1, most_pulls);
+    if (!o.gpus) return o;
+    o.chunk_bytes = std::max(o.chunk_bytes, gpu_chunk_bytes);
+    o.window_chunks = most_pulls;
+    o.window_bytes = std::max(o.window_bytes, gpu_window_bytes);
     return o;
 }
 
 bool ours(const slice& s, const driver& d) noexcept { return s.of->home == &d; }
+
+} // namespace
 
 error_code error_of(status s) noexcept
 {
@@ -60,11 +68,9 @@ error_code error_of(status s) noexcept
     }
 }
 
-} // namespace
-
 nearby_driver::nearby_driver(const same_host_options& o)
     : options_{sane(o)}, host_{this_host()}, id_{draw()}, door_{draw()}, nonce_{draw()},
-      inbound_(options_.most_peers), letter_(most_message)
+      inbound_(options_.most_peers), letter_(most_message), gpus_{options_.gpus.get()}
 {
     if (!nearby::watch(::getpid()))
         throw system_error(errc::not_supported, "the kernel has no pidfd_open, or does not let us");
@@ -83,6 +89,7 @@ nearby_driver::nearby_driver(const same_host_options& o)
 
 nearby_driver::~nearby_driver()
 {
+    if (gpus_) let_go_of_gpus();
     for (const auto* all : {&contacts_, &gone_})
         for (const auto& k : *all) k->release();
     for (const admission& a : admissions_) a.who->release();
@@ -102,7 +109,9 @@ wye::limits nearby_driver::limits() const noexcept
 
 bool nearby_driver::carries(const slice& from, const slice& to) const noexcept
 {
-    return from.tier() == tier::dram && to.tier() == tier::dram && ours(from, *this) != ours(to, *this);
+    if (ours(from, *this) == ours(to, *this)) return false;
+    if (from.tier() == tier::vram && to.tier() == tier::vram) return gpus_ && carries_between_gpus(from, to);
+    return from.tier() == tier::dram && to.tier() == tier::dram;
 }
 
 contact* nearby_driver::reached(std::uint32_t peer) const noexcept
@@ -138,8 +147,14 @@ bool nearby_driver::submit(chunk& c) noexcept
     }
     contact& k = *reached(there.of->peer);
     const bool first = !k.has_posted();
-    if (!writes) k.reads.push(c);
-    else if (!k.waiting.empty() || !post(k, c)) k.waiting.push(c);
+    if (writes) {
+        if (!k.waiting.empty() || !post(k, c)) k.waiting.push(c);
+    } else if (c.to.tier() == tier::vram) {
+        k.gpu_reads.push(c);
+        begin_reads(k);
+    } else {
+        k.reads.push(c);
+    }
     if (first && k.rings) k.ring_bell(); // of several the rest is told of at the end of the round
     return true;
 }
@@ -148,6 +163,7 @@ void nearby_driver::flush() noexcept
 {
     for (const auto& k : contacts_)
         if (k->rings) k->ring_bell();
+    if (moving_now_ != 0) gpus_->flush();
 }
 
 /// At the end of the next poll.
@@ -164,6 +180,7 @@ void nearby_driver::finish(chunk& c, error_code e) noexcept
 /// All of it is on its way; or not, for want of room.
 bool nearby_driver::post(contact& k, chunk& c) noexcept
 {
+    if (c.from.tier() == tier::vram) return post_gpu_pull(k, c);
     return c.from.length <= options_.through_ring ? post_put(k, c) : post_pull(k, c);
 }
 
@@ -192,22 +209,30 @@ bool nearby_driver::post_put(contact& k, chunk& c) noexcept
     return true;
 }
 
+/// A request for the target to take it, which is yet to be filled in and published; null for want of room.
+record* nearby_driver::ask(contact& k, request_line& l, answer_line said, chunk& c) noexcept
+{
+    if (l.full()) return nullptr;
+    record* const r = k.ring.reserve(0, room_for_words);
+    if (!r) return nullptr;
+    const std::size_t at = l.asked % most_pulls;
+    said.cancelled[at].store(0, std::memory_order_relaxed);
+    l.chunks[at] = &c;
+    ++l.asked;
+    k.rings = true;
+    return r;
+}
+
 bool nearby_driver::post_pull(contact& k, chunk& c) noexcept
 {
-    if (k.asked - k.taken == most_pulls) return false;
-    record* const r = k.ring.reserve(0, room_for_words);
+    record* const r = ask(k, k.pulls, pulls_of(k.slot()), c);
     if (!r) return false;
-    const std::size_t at = k.asked % most_pulls;
-    k.slot().cancelled[at].store(0, std::memory_order_relaxed);
     *r = {.kind = record_kind::pull,
           .token = notes{c}.key().is.token,
           .offset = c.to.offset,
           .source = reinterpret_cast<std::uintptr_t>(c.from.data()),
           .length = c.from.length};
-    k.pulls[at] = &c;
-    ++k.asked;
     k.ring.publish();
-    k.rings = true;
     return true;
 }
 
@@ -224,24 +249,25 @@ std::size_t nearby_driver::reap(contact& k) noexcept
         finish(c, error_of(k.ring.outcome(notes{c}.first, notes{c}.at)));
         ++n;
     }
-    if (k.asked != k.taken) n += reap_pulls(k);
+    if (k.pulls.any()) n += reap(k, k.pulls, pulls_of(k.slot()));
+    if (k.gpu_pulls.any()) n += reap(k, k.gpu_pulls, gpu_pulls_of(k.slot()));
     k.free_room();
     if (!k.waiting.empty()) n += push_on(k);
     return n;
 }
 
-std::size_t nearby_driver::reap_pulls(contact& k) noexcept
+std::size_t nearby_driver::reap(contact& k, request_line& l, answer_line said) noexcept
 {
     std::size_t n = 0;
-    const std::uint64_t pulled = k.slot().pulled.load(std::memory_order_acquire);
-    if (pulled < k.taken || pulled > k.asked) {
+    const std::uint64_t done = said.done.load(std::memory_order_acquire);
+    if (done < l.taken || done > l.asked) {
         k.lost = suspects_ = true;
         return 1;
     }
-    for (; k.taken != pulled; ++n) {
-        const std::size_t at = k.taken++ % most_pulls;
-        const auto outcome = status{k.slot().outcomes[at].load(std::memory_order_relaxed)};
-        if (chunk* const c = std::exchange(k.pulls[at], nullptr)) finish(*c, error_of(outcome));
+    for (; l.taken != done; ++n) {
+        const std::size_t at = l.taken++ % most_pulls;
+        const auto outcome = status{said.outcomes[at].load(std::memory_order_relaxed)};
+        if (chunk* const c = std::exchange(l.chunks[at], nullptr)) finish(*c, error_of(outcome));
     }
     return n;
 }
@@ -305,7 +331,8 @@ bool nearby_driver::lingers() noexcept
 std::size_t nearby_driver::look(turn t) noexcept
 {
     slice_ = t.bounded() ? short_slice : options_.slice_bytes;
-    std::size_t n = over_.empty() && answers_.empty() ? 0 : deliver();
+    std::size_t n = moving_now_ == 0 ? 0 : see_moved(true);
+    if (!over_.empty() || !answers_.empty()) n += deliver();
     for (std::size_t i = 0; i < contacts_.size(); ++i)
         if (contact& k = *contacts_[i]; k.has_posted() && !k.lost) n += reap(k);
     n += hear(t);
@@ -313,6 +340,7 @@ std::size_t nearby_driver::look(turn t) noexcept
     if (!pulling_.empty()) n += pull(t, budget);
     for (std::size_t i = 0; i < contacts_.size(); ++i)
         if (contact& k = *contacts_[i]; !k.reads.empty() && !k.lost) n += read(k, budget, t);
+    if (gpus_) n += begin_pulls();
     flush();
     if (!admissions_.empty()) n += see_admissions();
     if (suspects_) n += see_lost();
@@ -329,7 +357,7 @@ bool nearby_driver::busy() const noexcept
 /// Whether `poll` would find something.
 bool nearby_driver::anything_new() const noexcept
 {
-    if (busy() || !pulling_.empty()) return true;
+    if (busy() || !pulling_.empty() || !gpu_pulling_.empty() || moving_now_ != 0) return true;
     for (std::uint32_t i = 0; i < pending_.size(); ++i)
         if (pending_[i] != 0 || mine_.header().rang[i].load(std::memory_order_seq_cst) != 0) return true;
     return std::any_of(contacts_.begin(), contacts_.end(), [](const auto& k) { return k->has_news(); });

@@ -26,7 +26,8 @@ bool sound(const record& r, std::uint64_t head, std::uint64_t units, std::uint64
     case record_kind::filler: return units_of(r) == to_end;
     case record_kind::message: return r.bytes <= most_message;
     case record_kind::put: return r.bytes != 0;
-    case record_kind::pull: return r.bytes == 0 && r.length != 0;
+    case record_kind::pull:
+    case record_kind::gpu_pull: return r.bytes == 0 && r.length != 0;
     }
     return false;
 }
@@ -93,6 +94,7 @@ bool nearby_driver::know(std::uint32_t i) noexcept
         in.known = true;
         in.by = s.by;
         in.pulls.resize(most_pulls);
+        if (gpus_) in.gpu_pulls.resize(most_pulls);
         in.pid = pid_of(state);
         if (in.by.door != door_) shut(i);
         else if (options_.tracers == tracers::peer && !declare(in.pid)) refuse(in.by.who);
@@ -113,6 +115,7 @@ void nearby_driver::shut(std::uint32_t i) noexcept
     inbound& in = inbound_[i];
     in.asked = in.pulled;
     std::erase(pulling_, i);
+    drop_gpu_pulls(i);
     mine_.slot(i).shut.store(1, std::memory_order_seq_cst);
     if (in.of) in.of->wake();
 }
@@ -120,6 +123,7 @@ void nearby_driver::shut(std::uint32_t i) noexcept
 /// Whoever had it touches it no more: it is another's next.
 void nearby_driver::forget(std::uint32_t i) noexcept
 {
+    drop_gpu_pulls(i);
     inbound_[i] = {};
     std::erase(pulling_, i);
     slot& s = mine_.slot(i);
@@ -127,6 +131,7 @@ void nearby_driver::forget(std::uint32_t i) noexcept
     s.tail.store(0, std::memory_order_relaxed);
     s.head.store(0, std::memory_order_relaxed);
     s.pulled.store(0, std::memory_order_relaxed);
+    s.gpu_pulled.store(0, std::memory_order_relaxed);
     s.state.store(slot_state(0, phase::free), std::memory_order_release);
 }
 
@@ -146,20 +151,33 @@ bool nearby_driver::take(std::uint32_t i, const record& r, record& there) noexce
         if (in.asked == in.pulled) pulling_.push_back(i);
         in.pulls[in.asked++ % most_pulls] = {r.token, r.offset, r.source, r.length, 0};
         return true;
+    case record_kind::gpu_pull:
+        if (!gpus_ || in.gpu_asked - in.gpu_pulled == most_pulls) return false; // nobody was told that we have any
+        if (in.gpu_asked == in.gpu_begun) gpu_pulling_.push_back(i);
+        in.gpu_pulls[in.gpu_asked++ % most_pulls] = {r.token, r.offset, r.source, r.length, {r.serial, r.number}, {}};
+        return true;
     default: return true;
     }
 }
 
-/// Where in our memory that is, if it may be written.
-std::byte* nearby_driver::place(std::uint64_t token, std::uint64_t offset, std::uint64_t length, status& is) noexcept
+/// By what that may be written, if it may.
+auto nearby_driver::writable(tier t, std::uint64_t token, std::uint64_t offset, std::uint64_t length, status& is) const noexcept
+    -> const granted*
 {
     const std::uint64_t number = token % most_grants;
     const granted* const g = number < granted_.size() ? &granted_[number] : nullptr;
     is = status::fine;
     if (!g || !g->what || g->is.token != token) is = status::withdrawn;
     else if (!g->is.writable) is = status::read_only;
-    else if (offset > g->is.length || length > g->is.length - offset) is = status::out_of_range;
-    return is == status::fine ? g->what->base + offset : nullptr;
+    else if (g->what->tier != t || offset > g->is.length || length > g->is.length - offset) is = status::out_of_range;
+    return is == status::fine ? g : nullptr;
+}
+
+/// Where in our DRAM that is.
+std::byte* nearby_driver::place(std::uint64_t token, std::uint64_t offset, std::uint64_t length, status& is) const noexcept
+{
+    const granted* const g = writable(tier::dram, token, offset, length, is);
+    return g ? g->what->base + offset : nullptr;
 }
 
 status nearby_driver::put(const inbound& in, const record& r, const std::byte* bytes) noexcept

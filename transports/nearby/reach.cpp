@@ -60,7 +60,8 @@ std::vector<std::byte> nearby_driver::address()
 
 void nearby_driver::grant(segment& s, access rights, std::function<void(error_code, key)> done)
 {
-    if (s.tier != tier::dram || s.length == 0) return done(errc::not_supported, {});
+    const bool on_gpu = s.tier == tier::vram && (s.open_to & able(opened)) != 0;
+    if ((s.tier != tier::dram && !on_gpu) || s.length == 0) return done(errc::not_supported, {});
     if (free_grants_.empty() && granted_.size() == most_grants) return done(errc::not_supported, {});
     if (free_grants_.empty()) {
         free_grants_.push_back(static_cast<std::uint32_t>(granted_.size()));
@@ -74,6 +75,12 @@ void nearby_driver::grant(segment& s, access rights, std::function<void(error_co
     d.base = reinterpret_cast<std::uintptr_t>(s.base);
     d.length = s.length;
     d.writable = rights == access::read_write;
+    if (on_gpu) {
+        const export_name name = exports_.name_of(s.notes[id()]);
+        d.base = exports::offset_of(s.notes[id()]);
+        d.serial = name.serial;
+        d.exported = name.number;
+    }
     granted_[number] = {&s, d};
     mine_.header().grants[number].store(d.seal, std::memory_order_release);
     done({}, {d.token, encode(d)});
@@ -88,12 +95,14 @@ void nearby_driver::withdraw(std::uint64_t id) noexcept
     mine_.header().grants[number].store(0, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst); // before whatever is written there next
     free_grants_.push_back(number);
+    if (moving_now_ != 0) settle([id](const moving& m) { return m.token == id; });
 }
 
 void nearby_driver::dismiss(segment& s) noexcept
 {
     for (const granted& g : granted_)
         if (g.what == &s) withdraw(g.is.token);
+    if (gpus_) hide(s);
 }
 
 /// Finds it, and asks the kernel whether we may.
@@ -137,7 +146,9 @@ error_code nearby_driver::claim_slot(contact& k, const directions& a) noexcept
         std::uint64_t free = slot_state(0, phase::free);
         if (!s.state.compare_exchange_strong(free, slot_state(::getpid(), phase::claiming))) continue;
         s.by = {id_, a.door, began(::getpid()).value_or(0)};
-        for (auto& c : s.cancelled) c.store(0, std::memory_order_relaxed);
+        for (auto* const line : {&s.cancelled, &s.gpu_cancelled})
+            for (auto& c : *line) c.store(0, std::memory_order_relaxed);
+        for (auto& r : s.reaches) r.store(0, std::memory_order_relaxed);
         s.state.store(slot_state(::getpid(), phase::open), std::memory_order_release);
         k.ring = {s, k.theirs.ring(k.place), k.theirs.ring_bytes()};
         k.ring_bell();
@@ -182,6 +193,7 @@ std::uint32_t nearby_driver::admitted(std::unique_ptr<contact> made, const direc
     // A pipe will do, but who writes to one is taken to be about to sleep, and the reader is put on the same processor.
     if (descriptor bell = eventfd_of(k.ended, at.bell)) k.bell = std::move(bell);
     watch(k.ended.get(), true);
+    if (gpus_) try_gpus(k);
     has_others_ = has_others_ || k.pid != ::getpid();
     numbers_.push_back(&k);
     k.numbers.push_back(static_cast<std::uint32_t>(numbers_.size()));
@@ -254,7 +266,8 @@ void nearby_driver::end_all(contact& k, std::uint32_t number) noexcept
 {
     const auto is = [&](const segment& s) { return number == 0 || s.peer == number; };
     const auto of = [&](const chunk& c) { return is(c.to.of->home == this ? *c.to.of : *c.from.of); };
-    for (chunk_line* const line : {&k.waiting, &k.puts, &k.reads}) {
+    if (moving_now_ != 0) settle([&](const moving& m) { return m.of == &k; });
+    for (chunk_line* const line : {&k.waiting, &k.puts, &k.reads, &k.gpu_reads}) {
         chunk_line left;
         while (chunk* const c = line->pop()) {
             if (of(*c)) end(*c, errc::peer_lost);
@@ -262,12 +275,16 @@ void nearby_driver::end_all(contact& k, std::uint32_t number) noexcept
         }
         *line = left;
     }
-    for (std::uint64_t at = k.taken; at != k.asked; ++at) {
-        chunk*& c = k.pulls[at % most_pulls];
-        if (!c || !of(*c)) continue;
-        k.slot().cancelled[at % most_pulls].store(1, std::memory_order_seq_cst);
-        end(*std::exchange(c, nullptr), errc::peer_lost);
-    }
+    const auto give_up = [&](request_line& l, answer_line said) {
+        for (std::uint64_t at = l.taken; at != l.asked; ++at) {
+            chunk*& c = l.chunks[at % most_pulls];
+            if (!c || !of(*c)) continue;
+            said.cancelled[at % most_pulls].store(1, std::memory_order_seq_cst);
+            end(*std::exchange(c, nullptr), errc::peer_lost);
+        }
+    };
+    give_up(k.pulls, pulls_of(k.slot()));
+    give_up(k.gpu_pulls, gpu_pulls_of(k.slot()));
 }
 
 /// Who has ended, or shut us out.
@@ -277,6 +294,7 @@ std::size_t nearby_driver::see_lost() noexcept
     std::size_t n = 0;
     for (std::size_t i = 0; i < contacts_.size(); ++i) {
         contact& k = *contacts_[i];
+        if (gpus_) k.mapped.drop_stale(*gpus_, k.theirs.header());
         if (!k.lost && k.lives() && !k.refused()) continue;
         if (std::exchange(k.told, true)) continue;
         for (std::uint32_t s = 0; s < inbound_.size(); ++s) { // the last that it said
@@ -303,6 +321,7 @@ std::size_t nearby_driver::see_gone() noexcept
             shut(i);
             inbound_[i].of = nullptr;
         }
+        if (gpus_) k->mapped.drop_all(*gpus_);
         k->release();
     }
     sweep();
@@ -313,12 +332,13 @@ std::unique_ptr<segment> nearby_driver::import(std::uint32_t peer, wye::tier t, 
                                                std::span<const std::byte> blob)
 {
     const auto d = decode_description(blob);
-    if (!d || t != tier::dram || !reached(peer) || length > d->length) return nullptr;
+    const bool on_gpu = t == tier::vram;
+    if (!d || t > tier::vram || on_gpu != (d->serial != 0) || !reached(peer) || length > d->length) return nullptr;
     auto s = std::make_unique<remote>(t);
     s->by = std::make_shared<nearby::key>(nearby::key{*d});
     s->device = device;
     s->length = length;
-    s->reach = 1;
+    s->reach = on_gpu ? reach_of(*reached(peer), device) : 1;
     return s;
 }
 
@@ -326,7 +346,7 @@ bool nearby_driver::renew(segment& imported, std::span<const std::byte> blob, st
 {
     const auto d = decode_description(blob);
     auto& s = static_cast<remote&>(imported);
-    if (!d || s.length > d->length) return false;
+    if (!d || s.length > d->length || (s.tier == tier::vram) != (d->serial != 0)) return false;
     renewed_.push_back({std::exchange(s.by, std::make_shared<nearby::key>(nearby::key{*d})), std::move(drained)});
     return true;
 }

@@ -33,7 +33,7 @@ error_code nearby_driver::why_not(const contact& k) noexcept { return k.lives() 
 
 bool nearby_driver::move_at_once(const slice& from, const slice& to) noexcept
 {
-    if (from.of->home != this) return false;
+    if (from.of->home != this || from.tier() != tier::dram) return false;
     contact* const k = reached(from.of->peer);
     const nearby::key& by = *remote_of(from).by;
     if (!k || k->lost || !k->reads.empty() || from.offset > by.is.length || from.length > by.is.length - from.offset) return false;

@@ -10,7 +10,7 @@ namespace wye::nearby {
 namespace {
 
 constexpr std::uint32_t address_magic = 0x61'65'79'77, description_magic = 0x64'65'79'77; // "wyea", "wyed"
-constexpr std::uint32_t version = 1;
+constexpr std::uint32_t version = 2;
 
 template <class T>
 struct framed {
@@ -53,7 +53,7 @@ std::optional<directions> decode_directions(std::span<const std::byte> in) noexc
 std::optional<description> decode_description(std::span<const std::byte> in) noexcept
 {
     const auto d = decode<description>(description_magic, in);
-    const bool sound = d && d->token != 0 && d->seal != 0 && d->writable <= 1 && d->base <= ~d->length;
+    const bool sound = d && d->token != 0 && d->seal != 0 && d->writable <= 1 && d->base <= ~d->length && d->exported < most_exports;
     return sound ? d : std::nullopt;
 }
 

@@ -31,8 +31,11 @@ struct directions {
 struct description {
     std::uint64_t token = 0;      ///< for writes; the number of the grant is its lowest 16 bits
     std::uint64_t seal = 0;       ///< for reads: what `box_header::grants` holds as long as it is good
-    std::uint64_t base = 0, length = 0;
+    std::uint64_t base = 0, length = 0; ///< of a GPU: from its place in what is exported
     std::uint64_t writable = 0;
+    std::uint64_t serial = 0;     ///< of a GPU: `export_name`; else 0
+    std::uint64_t exported = 0;
+    export_name name() const noexcept { return {serial, static_cast<std::uint32_t>(exported)}; }
     std::uint32_t number() const noexcept { return static_cast<std::uint32_t>(token % most_grants); }
 };
 
