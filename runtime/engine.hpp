@@ -30,7 +30,9 @@ struct route {
     line* first = nullptr;
     line* second = nullptr; ///< null when the first goes all the way
     pair_meter* pair = nullptr;
-    bool simple = false;    ///< one hop, and no objects
+    bool simple = false;    ///< one hop, no objects, and not picky
+    bool picky = false;     ///< one hop between VRAM and what stores: not for all that goes between these two (`suits`)
+    mutable const route* detour = nullptr; ///< of a picky one: over staging memory, once that was needed
 };
 
 /// What an agent is made of: operations, routes, lines and staging, and the drivers below them.
@@ -55,6 +57,7 @@ public:
     driver& add(std::unique_ptr<driver>);
     const std::vector<std::unique_ptr<driver>>& drivers() const noexcept { return drivers_; }
     void adopt(segment&);          ///< it may be used in copies from now on
+    std::uint32_t kind_of(const segment&); ///< asked again when its `reach` has changed
     void dismiss(segment&) noexcept;
 
     // Routes (routes.cpp).
@@ -109,9 +112,12 @@ private:
         driver* home;
         std::uint32_t reach;
     };
-    std::uint32_t kind_of(const segment&);
     const route* learn_route(const segment& from, const segment& to);
     const route* find_route(const segment& from, const segment& to);
+    bool stage_between(route&, const slice& from, const slice& to);
+    const route* remember(const route&);
+    static bool suits(const route&, const slice& from, const slice& to, bool verify) noexcept;
+    const route* detour(const route&, const segment& from, const segment& to);
     port* carrier(const slice& from, const slice& to) noexcept;
     line* way(const slice& from, const slice& to);
     void enlist_staging(driver&);

@@ -72,22 +72,53 @@ line* engine::way(const slice& from, const slice& to)
 const route* engine::find_route(const segment& from, const segment& to)
 {
     const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
-    route r{way(a, b), nullptr, nullptr, false};
-    if (!r.first) {
-        segment memory{tier::dram};
-        const slice between{&memory, 0, 0};
-        r = {way(a, between), way(between, b), nullptr, false};
-        if (!r.first || !r.second) return nullptr;
-        if (!staging_.made()) {
-            staging_.make(*this, kind_of(memory));
-            for (auto& d : drivers_) enlist_staging(*d);
-        }
-    }
+    route r;
     r.pair = &pair(from.tier, to.tier);
-    r.simple = !r.second && !is_object(from) && !is_object(to);
+    r.first = way(a, b);
+    if (!r.first && !stage_between(r, a, b)) return nullptr;
+    r.picky = !r.second && ((from.tier == tier::vram && is_storage(to.tier)) || (is_storage(from.tier) && to.tier == tier::vram));
+    r.simple = !r.second && !r.picky && !is_object(from) && !is_object(to);
+    return remember(r);
+}
+
+/// False when no two drivers carry it.
+bool engine::stage_between(route& r, const slice& from, const slice& to)
+{
+    segment memory{tier::dram};
+    const slice between{&memory, 0, 0};
+    r.first = way(from, between);
+    r.second = way(between, to);
+    if (!r.first || !r.second) return false;
+    if (!staging_.made()) {
+        staging_.make(*this, kind_of(memory));
+        for (auto& d : drivers_) enlist_staging(*d);
+    }
+    return true;
+}
+
+const route* engine::remember(const route& r)
+{
     for (const route& known : routes_)
         if (known.first == r.first && known.second == r.second && known.pair == r.pair) return &known;
     return &routes_.emplace_back(r);
+}
+
+/// Whether a picky route may carry this.
+bool engine::suits(const route& r, const slice& from, const slice& to, bool verify) noexcept
+{
+    const auto place = [](const slice& s) { return reinterpret_cast<std::uintptr_t>(s.of->base) + s.offset; };
+    const std::uint64_t length = from.length != slice::whole ? from.length : 0;
+    return !verify && ((place(from) | place(to) | length) & (r.first->limits.granule - 1)) == 0;
+}
+
+/// Null when it cannot be staged.
+const route* engine::detour(const route& r, const segment& from, const segment& to)
+{
+    if (r.detour) return r.detour;
+    route other;
+    other.pair = r.pair;
+    const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
+    return stage_between(other, a, b) ? r.detour = remember(other) : nullptr;
 }
 
 namespace {
@@ -111,6 +142,7 @@ route_plan engine::explain(const slice& from, const slice& to)
     if (!from.of || !to.of || from.of->engine != this || to.of->engine != this)
         throw system_error(errc::invalid_slice);
     const route* found = route_between(*from.of, *to.of);
+    if (found && found->picky && !suits(*found, from, to, false)) found = detour(*found, *from.of, *to.of);
     if (!found)
         throw system_error(errc::no_route, std::string{name_of(from.tier())} + " to " + std::string{name_of(to.tier())});
     const route& r = *found;
@@ -133,6 +165,8 @@ route_plan engine::explain(const slice& from, const slice& to)
     }
     const double seconds = static_cast<double>(bytes - piece) / slowest + through;
     plan.estimate += duration{static_cast<duration::rep>(seconds * 1e9)};
+    if (r.second && !from.of->via && !to.of->via)
+        for (auto d = drivers_.begin(); plan.declined.empty() && d != drivers_.end(); ++d) plan.declined = (*d)->declines(from, to);
     return plan;
 }
 
@@ -145,7 +179,8 @@ std::string route_plan::to_string() const
     for (const hop& h : hops) s += " -> " + end(h.to, h.to_peer) + " (" + h.driver + ")";
     char time[32];
     std::snprintf(time, sizeof time, ", %.3g ms", std::chrono::duration<double, std::milli>(estimate).count());
-    return s + time + (measured ? "" : " (nominal)");
+    s = s + time + (measured ? "" : " (nominal)");
+    return declined.empty() ? s : s + ", staged (" + declined + ")";
 }
 
 } // namespace wye
