@@ -25,14 +25,32 @@
 
 namespace wye::detail {
 
+struct choice;
+
 /// How bytes get from one kind of segment to another: by one driver, or by two with staging between.
 struct route {
     line* first = nullptr;
     line* second = nullptr; ///< null when the first goes all the way
     pair_meter* pair = nullptr;
-    bool simple = false;    ///< one hop, no objects, and not picky
-    bool picky = false;     ///< one hop between VRAM and what stores: not for all that goes between these two (`suits`)
-    mutable const route* detour = nullptr; ///< of a picky one: over staging memory, once that was needed
+    choice* either = nullptr; ///< of one hop between VRAM and what stores: not all goes that way
+    bool simple = false;    ///< one hop, no objects, and no choice
+};
+
+/// Whether what might go straight between VRAM and what stores does, or is staged (choice.cpp).
+struct choice {
+    /// What operations took that went one way.
+    struct record {
+        std::uint64_t bytes = 0, ns = 0;
+        bool warm = false;
+        bool tells() const noexcept;
+        double ns_per_byte() const noexcept { return static_cast<double>(ns) / static_cast<double>(bytes); }
+    };
+    const route* detour = nullptr; ///< over staging memory, once that was needed
+    bool on_trial = false;         ///< operations go both ways in turn
+    bool staged = false;           ///< and staging was faster
+    bool straight = false;         ///< the way of the latest
+    std::uint64_t latest = 0;      ///< which operation that was, as they are counted
+    record straightly, by_staging;
 };
 
 /// What an agent is made of: operations, routes, lines and staging, and the drivers below them.
@@ -115,9 +133,14 @@ private:
     const route* learn_route(const segment& from, const segment& to);
     const route* find_route(const segment& from, const segment& to);
     bool stage_between(route&, const slice& from, const slice& to);
-    const route* remember(const route&);
+    const route* remember(const route&, bool straight_to_store = false);
+
+    // choice.cpp
     static bool suits(const route&, const slice& from, const slice& to, bool verify) noexcept;
     const route* detour(const route&, const segment& from, const segment& to);
+    const route* choose(const operation&, extent&);
+    void judge(const operation&, duration);
+    static std::string grounds(const route&);
     port* carrier(const slice& from, const slice& to) noexcept;
     line* way(const slice& from, const slice& to);
     void enlist_staging(driver&);
@@ -293,6 +316,7 @@ private:
     std::vector<kind> kinds_;
     std::vector<const route*> by_kinds_; ///< by from-kind * kinds + to-kind
     std::deque<route> routes_;
+    std::deque<choice> choices_;
     const rail_options rails_;
     staging staging_;
     notifications notifications_;

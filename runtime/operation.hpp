@@ -69,6 +69,7 @@ struct extent {
     bool failed : 1 = false;
     bool held : 1 = false;        ///< counted in its segments and in the pair's meter
     bool judged : 1 = false;      ///< its checksum has been looked at
+    bool on_trial : 1 = false;    ///< goes one of two ways, to find out which is faster (choice.cpp)
     bool whole : 1 = false;       ///< the source is an object named without a length
 
     /// It takes part in a session that others open and end.

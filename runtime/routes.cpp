@@ -76,9 +76,9 @@ const route* engine::find_route(const segment& from, const segment& to)
     r.pair = &pair(from.tier, to.tier);
     r.first = way(a, b);
     if (!r.first && !stage_between(r, a, b)) return nullptr;
-    r.picky = !r.second && ((from.tier == tier::vram && is_storage(to.tier)) || (is_storage(from.tier) && to.tier == tier::vram));
-    r.simple = !r.second && !r.picky && !is_object(from) && !is_object(to);
-    return remember(r);
+    const bool to_store = (from.tier == tier::vram && is_storage(to.tier)) || (is_storage(from.tier) && to.tier == tier::vram);
+    r.simple = !r.second && !to_store && !is_object(from) && !is_object(to);
+    return remember(r, !r.second && to_store);
 }
 
 /// False when no two drivers carry it.
@@ -96,29 +96,15 @@ bool engine::stage_between(route& r, const slice& from, const slice& to)
     return true;
 }
 
-const route* engine::remember(const route& r)
+const route* engine::remember(const route& r, bool straight_to_store)
 {
     for (const route& known : routes_)
         if (known.first == r.first && known.second == r.second && known.pair == r.pair) return &known;
-    return &routes_.emplace_back(r);
-}
-
-/// Whether a picky route may carry this.
-bool engine::suits(const route& r, const slice& from, const slice& to, bool verify) noexcept
-{
-    const auto place = [](const slice& s) { return reinterpret_cast<std::uintptr_t>(s.of->base) + s.offset; };
-    const std::uint64_t length = from.length != slice::whole ? from.length : 0;
-    return !verify && ((place(from) | place(to) | length) & (r.first->limits.granule - 1)) == 0;
-}
-
-/// Null when it cannot be staged.
-const route* engine::detour(const route& r, const segment& from, const segment& to)
-{
-    if (r.detour) return r.detour;
-    route other;
-    other.pair = r.pair;
-    const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
-    return stage_between(other, a, b) ? r.detour = remember(other) : nullptr;
+    route& made = routes_.emplace_back(r);
+    if (!straight_to_store) return &made;
+    made.either = &choices_.emplace_back();
+    made.either->on_trial = r.first->limits.on_trial;
+    return &made;
 }
 
 namespace {
@@ -141,8 +127,10 @@ route_plan engine::explain(const slice& from, const slice& to)
 {
     if (!from.of || !to.of || from.of->engine != this || to.of->engine != this)
         throw system_error(errc::invalid_slice);
-    const route* found = route_between(*from.of, *to.of);
-    if (found && found->picky && !suits(*found, from, to, false)) found = detour(*found, *from.of, *to.of);
+    const route* const usual = route_between(*from.of, *to.of);
+    const bool either = usual && usual->either;
+    const bool suited = either && suits(*usual, from, to, false);
+    const route* found = either && (!suited || usual->either->staged) ? detour(*usual, *from.of, *to.of) : usual;
     if (!found)
         throw system_error(errc::no_route, std::string{name_of(from.tier())} + " to " + std::string{name_of(to.tier())});
     const route& r = *found;
@@ -165,8 +153,9 @@ route_plan engine::explain(const slice& from, const slice& to)
     }
     const double seconds = static_cast<double>(bytes - piece) / slowest + through;
     plan.estimate += duration{static_cast<duration::rep>(seconds * 1e9)};
+    if (suited) plan.note = grounds(*usual);
     if (r.second && !from.of->via && !to.of->via)
-        for (auto d = drivers_.begin(); plan.declined.empty() && d != drivers_.end(); ++d) plan.declined = (*d)->declines(from, to);
+        for (auto d = drivers_.begin(); plan.note.empty() && d != drivers_.end(); ++d) plan.note = (*d)->declines(from, to);
     return plan;
 }
 
@@ -180,7 +169,8 @@ std::string route_plan::to_string() const
     char time[32];
     std::snprintf(time, sizeof time, ", %.3g ms", std::chrono::duration<double, std::milli>(estimate).count());
     s = s + time + (measured ? "" : " (nominal)");
-    return declined.empty() ? s : s + ", staged (" + declined + ")";
+    if (note.empty()) return s;
+    return hops.size() > 1 ? s + ", staged (" + note + ")" : s + ", " + note;
 }
 
 } // namespace wye

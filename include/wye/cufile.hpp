@@ -12,9 +12,9 @@
 namespace wye {
 
 enum class cufile_mode : std::uint8_t {
-    automatic, ///< used for the files that it takes; where it is not real, nothing is, and `agent::explain` says why
-    off,       ///< never used: for comparing, without another program
-    required,  ///< as `automatic`, but `drivers::cufile` throws where it is not real
+    automatic, ///< where it is real and faster: the first transfers of each direction go by it and staged in turn, 80 MiB each
+    always,    ///< for all that it takes, without a comparison; `drivers::cufile` throws where it is not real
+    off,       ///< never
 };
 
 struct cufile_options {
@@ -38,13 +38,13 @@ namespace drivers {
 /// which carries what this does not take.
 ///
 /// Used only where it is real: the nvidia-fs kernel module is loaded, cuFile's library opens it, and cuFile stages nothing by
-/// itself (its compatibility mode is switched off, for the whole process). Then a file goes that way that is open past the page
-/// cache (`caching::direct`) and that cuFile registers, as far as a transfer begins and ends at multiples of 4096 in the file and
-/// in device memory. Everything else is staged as without it: other files, other slices, copies under `verify`. `agent::explain`
-/// says which it is.
+/// itself (its compatibility mode is switched off, for the whole process). Then transfers go that way to and from files that are
+/// open past the page cache (`caching::direct`) and that cuFile registers, if they begin and end at multiples of 4096 in the file
+/// and in device memory. Everything else is staged as without it: other files, other slices, copies under `verify`, and all of
+/// them where staging has turned out to be faster. `agent::explain` says which it is, and why.
 ///
-/// Opening cuFile takes a moment, and is done here. Throws system_error when it is `required` and not real. Memory and files are
-/// registered with cuFile when they are with the agent. Processes that fork do so before.
+/// Opening cuFile takes a moment, and is done here. Throws system_error when it is to be used `always` and is not real. Memory
+/// and files are registered with cuFile when they are with the agent. Processes that fork do so before.
 std::unique_ptr<driver> cufile(const cufile_options& = {});
 
 } // namespace drivers

@@ -74,6 +74,8 @@ struct api {
 #undef WYE_MEMBER
 };
 
+/// Opens both libraries. What is missing, in a few words; empty when nothing is.
+std::string open_libraries(api&);
 /// The libraries of this machine, looked for once, and not before the kernel module: cuFile answers where there is none, and
 /// then stages by itself. Null, with the reason in a few words.
 const api* load(std::string& missing);

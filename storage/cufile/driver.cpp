@@ -28,12 +28,12 @@ bool whole(const slice& s, std::uint64_t page) noexcept
 } // namespace
 
 cufile_driver::cufile_driver(const api* a, std::string missing, const cufile_options& o)
-    : api_{a}, chunk_bytes_{std::clamp<std::size_t>(o.chunk_bytes, 64_KiB, 1_GiB) & ~std::size_t{page - 1}},
+    : api_{a}, on_trial_{o.mode == cufile_mode::automatic}, chunk_bytes_{std::clamp<std::size_t>(o.chunk_bytes, 64_KiB, 1_GiB) & ~std::size_t{page - 1}},
       missing_{std::move(missing)}, contexts_{a}, calls_(std::size_t{2} * threads_of(o)), pool_{threads_of(o)}
 {
     if (o.mode == cufile_mode::off) missing_ = "switched off";
     else if (missing_.empty()) missing_ = make_ready(*a);
-    if (o.mode == cufile_mode::required && !real()) throw system_error(errc::not_supported, "cuFile: " + missing_);
+    if (o.mode == cufile_mode::always && !real()) throw system_error(errc::not_supported, "cuFile: " + missing_);
     for (call& c : calls_) c.by = this, c.next_free = std::exchange(free_, &c);
 }
 
@@ -43,6 +43,7 @@ limits cufile_driver::limits() const noexcept
     l.chunk_bytes = chunk_bytes_;
     l.alignment = page;
     l.granule = page;
+    l.on_trial = on_trial_;
     // As many again as are moved at a time, so that no helper waits for this thread.
     l.window_chunks = static_cast<std::uint32_t>(calls_.size());
     l.window_bytes = calls_.size() * chunk_bytes_;

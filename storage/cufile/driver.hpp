@@ -69,6 +69,7 @@ private:
     known_vram* vram_of(const slice& s) const noexcept { return reinterpret_cast<known_vram*>(s.of->notes[id()]); }
 
     const api* const api_;
+    const bool on_trial_; ///< whether it is faster than staging is to be found out
     const std::size_t chunk_bytes_;
     std::string missing_; ///< why it is not used at all; empty when it is
     contexts contexts_;

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,8 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -40,6 +43,8 @@ public:
     // How it does what it is asked for.
     std::size_t most = std::numeric_limits<std::size_t>::max(); ///< bytes moved in one call
     std::deque<outcome> outcomes;                               ///< of the next ones
+    std::chrono::microseconds takes{0};                         ///< each
+    bool only_says_so = false;                                  ///< moves nothing, and takes no time for it
 
     // What it saw.
     std::atomic<unsigned> calls{0};    ///< reads and writes
@@ -79,6 +84,8 @@ public:
         refused.clear();
         most = std::numeric_limits<std::size_t>::max();
         outcomes.clear();
+        takes = {};
+        only_says_so = false;
         calls = most_inside = by_address = 0;
         contexts_were_right = true;
     }
@@ -146,6 +153,8 @@ private:
     {
         static_cast<void>(enter("move", true));
         ++calls;
+        if (takes.count() != 0) std::this_thread::sleep_for(takes);
+        if (only_says_so) return static_cast<ssize_t>(bytes);
         const unsigned now = ++inside;
         for (unsigned seen = most_inside; seen < now && !most_inside.compare_exchange_weak(seen, now);) {}
         std::unique_lock lock{mutex_};

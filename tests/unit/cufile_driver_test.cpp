@@ -45,6 +45,7 @@ constexpr std::size_t vram_bytes = 8_MiB;
 cufile_options two_threads()
 {
     cufile_options o;
+    o.mode = cufile_mode::always;
     o.threads = 2;
     o.chunk_bytes = 64_KiB;
     return o;
@@ -163,7 +164,7 @@ BOOST_AUTO_TEST_CASE(goes_straight_where_it_is_real)
         BOOST_TEST(w.fake.by_address == 0u);
         BOOST_TEST(w.explained(w.source, w.file.at(0, vram_bytes)).starts_with("VRAM -> FILE (cufile), "));
         BOOST_TEST(w.explained(w.file.at(0, vram_bytes), w.target).starts_with("FILE -> VRAM (cufile), "));
-        BOOST_TEST(w.agent->explain(w.source, w.file.at(0, vram_bytes)).declined == "");
+        BOOST_TEST(w.agent->explain(w.source, w.file.at(0, vram_bytes)).note == "");
         // What has nothing to do with it is as it was.
         BOOST_TEST(w.explained(w.memory, w.file.at(0, 1_MiB)).starts_with("DRAM -> FILE (file/"));
         BOOST_TEST(!contains(w.explained(w.file.at(0, 1_MiB), w.second.at(0, 1_MiB)), "cuFile"));
@@ -192,6 +193,7 @@ BOOST_AUTO_TEST_CASE(is_not_used_where_it_is_not_real)
         BOOST_TEST_CONTEXT(one.line)
         {
             beginning b;
+            b.options.mode = cufile_mode::automatic;
             one.set(fake, b);
             world w{b};
             BOOST_TEST(w.goes_round(0, 1_MiB));
@@ -202,7 +204,7 @@ BOOST_AUTO_TEST_CASE(is_not_used_where_it_is_not_real)
             BOOST_TEST(contains(w.explained(w.source, w.file.at(0, vram_bytes)), one.line));
             BOOST_TEST(!contains(w.explained(w.memory, w.file.at(0, 1_MiB)), "cuFile"));
 
-            b.options.mode = cufile_mode::required;
+            b.options.mode = cufile_mode::always;
             one.set(fake, b);
             if (b.options.mode == cufile_mode::off) continue;
             const auto says_why = [&](const system_error& e) { return contains(e.what(), one.line) && e.code() == errc::not_supported; };
@@ -219,7 +221,7 @@ BOOST_AUTO_TEST_CASE(is_real_however_compatibility_came_to_be_off)
         fake_cufile::self().failing["driver_open"] = 5026; // it is open already
         beginning b;
         b.table = table;
-        b.options.mode = cufile_mode::required;
+        b.options.mode = cufile_mode::always;
         world w{b};
         BOOST_TEST(w.goes_round(0, 1_MiB));
         BOOST_TEST(w.fake.calls == 2 * 1_MiB / 64_KiB);
@@ -246,8 +248,85 @@ BOOST_AUTO_TEST_CASE(the_machine_says_what_it_has)
     const std::string route = other.explain(r.at(0, 1_MiB), f.at(0, 1_MiB)).to_string();
     BOOST_TEST(contains(route, ", staged (cuFile: " + missing + ")"), route);
     cufile_options o;
-    o.mode = cufile_mode::required;
+    o.mode = cufile_mode::always;
     BOOST_CHECK_THROW(drivers::cufile(o), system_error);
+}
+
+// ---- Whether it is faster -------------------------------------------------------------------------------
+
+namespace {
+
+/// Copies of 8 MiB, until the two ways have been compared; false when they are not.
+bool compared(world& w, const slice& a, const slice& b)
+{
+    for (int i = 0; i < 64; ++i) {
+        if (!contains(w.explained(a, b), "on trial beside staging")) return i >= 20;
+        if (w.moved(a, b)) return false;
+    }
+    return false;
+}
+
+beginning undecided()
+{
+    beginning b;
+    b.options.mode = cufile_mode::automatic;
+    b.options.chunk_bytes = vram_bytes;
+    return b;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(the_faster_way_is_kept_to_straight)
+{
+    world w{undecided()};
+    const slice f = w.file.at(0, vram_bytes);
+    w.fake.only_says_so = true;
+    BOOST_TEST(compared(w, w.source, f));
+    BOOST_TEST(w.explained(w.source, f).starts_with("VRAM -> FILE (cufile), "));
+    BOOST_TEST(w.agent->explain(w.source, f).note == "");
+    const unsigned before = w.fake.calls;
+    for (int i = 0; i < 4; ++i) BOOST_TEST(!w.moved(w.source, f));
+    BOOST_TEST(w.fake.calls == before + 4);
+    // The other direction is another matter, and what does not suit it is staged, as ever.
+    BOOST_TEST(contains(w.explained(f, w.target), "on trial"));
+    BOOST_TEST(contains(w.explained(w.source.at(0, 100), w.file.at(0, 100)), "staged (cuFile: not in whole blocks"));
+}
+
+BOOST_AUTO_TEST_CASE(the_faster_way_is_kept_to_staged)
+{
+    world w{undecided()};
+    const slice f = w.file.at(0, vram_bytes);
+    BOOST_TEST(!w.moved(w.source, f));
+    w.fake.takes = std::chrono::milliseconds{100}; // a disk does these 8 MiB in less, and in turn
+    BOOST_TEST(compared(w, f, w.target));
+    const std::string route = w.explained(f, w.target);
+    BOOST_TEST(route.starts_with("FILE -> DRAM (file/"), route);
+    BOOST_TEST(contains(route, ", staged (cufile: took "), route);
+    const unsigned before = w.fake.calls;
+    BOOST_TEST(!w.moved(f, w.target));
+    BOOST_TEST(w.fake.calls == before);
+    BOOST_TEST(w.arrived(0, vram_bytes));
+}
+
+// Batches count as single copies do; what fails, or goes partly elsewhere, does not.
+BOOST_AUTO_TEST_CASE(what_is_compared)
+{
+    world w{undecided()};
+    const slice f = w.file.at(0, vram_bytes);
+    BOOST_TEST(!w.moved(w.source, f));
+    std::vector<transfer> mixed{{f.sub(0, 4_MiB), w.target.at(0, 4_MiB)}, {f.sub(4_MiB, 100), w.target.at(4_MiB, 100)}};
+    std::vector<transfer> pages;
+    for (std::uint64_t i = 0; i < 64; ++i) pages.push_back({f.block(i, 128_KiB), w.target.block(i, 128_KiB)});
+    const auto go = [&](const std::vector<transfer>& batch) {
+        lab::result r;
+        copy(std::span<const transfer>{batch}, r.token());
+        return poll_until(w.rt, [&] { return r.ends != 0; }) && !r.error;
+    };
+    for (int i = 0; i < 60; ++i) BOOST_TEST(go(mixed));
+    BOOST_TEST(contains(w.explained(f, w.target), "on trial"));
+    for (int i = 0; i < 24; ++i) BOOST_TEST(go(pages));
+    BOOST_TEST(!contains(w.explained(f, w.target), "on trial"));
+    BOOST_TEST(w.arrived(0, vram_bytes));
 }
 
 // ---- What it takes --------------------------------------------------------------------------------------
