@@ -310,7 +310,7 @@ void compare_cufile(const settings& s, report& r)
     std::string missing;
     try {
         direct.agent().add(wye::drivers::cufile(always));
-        direct.run(open_ends(direct.agent(), s.directory + "/direct", dram, v, a));
+        direct.run(open_ends(direct.agent(), s.directory, dram, v, a));
         missing = direct.agent().explain(a.source.at(0, p.bytes), a.vram).note;
     } catch (const wye::system_error& e) {
         missing = e.what();
