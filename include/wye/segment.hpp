@@ -48,8 +48,8 @@ public:
 
     /// What stands in messages: a path, a key, "DRAM 0x7f… +64 MiB".
     virtual std::string_view describe() const noexcept { return {}; }
-    /// Of a file that is open past the page cache (O_DIRECT), for drivers that move what others have opened: its descriptor,
-    /// which closes with the segment; who keeps it longer makes one of its own. -1: there is none.
+    /// Of a file that is open past the page cache (O_DIRECT, in blocks of 4096), for drivers that move what others have opened:
+    /// its descriptor, which closes with the segment; who keeps it longer makes one of its own. -1: there is none.
     virtual int descriptor() const noexcept { return -1; }
 
     const wye::tier tier;
