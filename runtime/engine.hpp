@@ -45,9 +45,11 @@ struct choice {
         bool tells() const noexcept;
         double ns_per_byte() const noexcept { return static_cast<double>(ns) / static_cast<double>(bytes); }
     };
+    std::uint32_t from, to;        ///< kinds: what is said here is of these two
     const route* detour = nullptr; ///< over staging memory, once that was needed
     bool on_trial = false;         ///< operations go both ways in turn
-    bool staged = false;           ///< and staging was faster
+    bool staged = false;           ///< and staging was faster, or the other way failed
+    bool failed = false;
     bool straight = false;         ///< the way of the latest
     std::uint64_t latest = 0;      ///< which operation that was, as they are counted
     record straightly, by_staging;
@@ -133,9 +135,10 @@ private:
     const route* learn_route(const segment& from, const segment& to);
     const route* find_route(const segment& from, const segment& to);
     bool stage_between(route&, const slice& from, const slice& to);
-    const route* remember(const route&, bool straight_to_store = false);
+    const route* remember(const route&);
 
     // choice.cpp
+    const route* remember_choice(const route&, const segment& from, const segment& to);
     static bool suits(const route&, const slice& from, const slice& to, bool verify) noexcept;
     const route* detour(const route&, const segment& from, const segment& to);
     const route* choose(const operation&, extent&);

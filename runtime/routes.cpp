@@ -77,8 +77,9 @@ const route* engine::find_route(const segment& from, const segment& to)
     r.first = way(a, b);
     if (!r.first && !stage_between(r, a, b)) return nullptr;
     const bool to_store = (from.tier == tier::vram && is_storage(to.tier)) || (is_storage(from.tier) && to.tier == tier::vram);
-    r.simple = !r.second && !to_store && !is_object(from) && !is_object(to);
-    return remember(r, !r.second && to_store);
+    if (!r.second && to_store) return remember_choice(r, from, to);
+    r.simple = !r.second && !is_object(from) && !is_object(to);
+    return remember(r);
 }
 
 /// False when no two drivers carry it.
@@ -96,15 +97,11 @@ bool engine::stage_between(route& r, const slice& from, const slice& to)
     return true;
 }
 
-const route* engine::remember(const route& r, bool straight_to_store)
+const route* engine::remember(const route& r)
 {
     for (const route& known : routes_)
-        if (known.first == r.first && known.second == r.second && known.pair == r.pair) return &known;
-    route& made = routes_.emplace_back(r);
-    if (!straight_to_store) return &made;
-    made.either = &choices_.emplace_back();
-    made.either->on_trial = r.first->limits.on_trial;
-    return &made;
+        if (known.first == r.first && known.second == r.second && known.pair == r.pair && !known.either) return &known;
+    return &routes_.emplace_back(r);
 }
 
 namespace {

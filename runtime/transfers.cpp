@@ -417,7 +417,7 @@ void engine::took(operation& op, duration time) noexcept
     const extent* x = op.extents;
     while (!x->route) ++x;
     x->route->pair->latency.add(time);
-    if (x->on_trial) judge(op, time);
+    if (x == op.extents && x->on_trial) judge(op, time);
 }
 
 [[gnu::noinline]] void engine::finish(operation& op) noexcept

@@ -12,7 +12,7 @@
 namespace wye {
 
 enum class cufile_mode : std::uint8_t {
-    automatic, ///< where it is real and faster: the first transfers of each direction go by it and staged in turn, 80 MiB each
+    automatic, ///< where it is real and faster: the first transfers of each GPU and direction go by it and staged in turn
     always,    ///< for all that it takes, without a comparison; `drivers::cufile` throws where it is not real
     off,       ///< never
 };

@@ -65,8 +65,8 @@ struct limits {
     std::size_t granule = 1;                  ///< of drivers between VRAM and what stores: they carry transfers that begin and
                                               ///< end at multiples of this (a power of two) in the file and in memory; others,
                                               ///< and those under `verify`, which the processor must see, are staged
-    bool on_trial = false;                    ///< of the same: the first transfers of each direction go straight and staged in
-                                              ///< turn, and what took less time for a byte is kept to
+    bool on_trial = false;                    ///< of the same: the first transfers of each direction and device go straight and
+                                              ///< staged in turn, and what took less time for a byte is kept to
     std::uint32_t window_chunks = 64;         ///< pieces in flight per rail
     std::size_t window_bytes = 16_MiB;        ///< bytes in flight per rail; one piece is always admitted
     std::uint32_t background_chunks = 4;      ///< of which background work may hold so many. On rails that may be lost, or are

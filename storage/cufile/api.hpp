@@ -30,7 +30,7 @@ struct description {
 /// CUfileDrvProps_t, and room for what later versions add.
 struct properties {
     unsigned major, minor;   ///< of the nvidia-fs module; 0 without it
-    std::size_t poll_bytes, direct_bytes;
+    std::size_t most_polled, most_direct;
     unsigned can, does;      ///< bits; see `compatible`
     unsigned rest[64];
 };

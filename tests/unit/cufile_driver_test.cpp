@@ -12,6 +12,7 @@
 #include "driver.hpp"
 #include "support/fake_cufile.hpp"
 #include "support/lab_world.hpp"
+#include "support/same.hpp"
 
 using namespace wye;
 using namespace wye::testing;
@@ -126,7 +127,7 @@ struct world {
         return r.error;
     }
     std::string explained(const slice& a, const slice& b) { return agent->explain(a, b).to_string(); }
-    bool arrived(std::size_t at, std::size_t bytes) const { return std::memcmp(from.data() + at, to.data() + at, bytes) == 0; }
+    bool arrived(std::size_t at, std::size_t bytes) const { return same({from.data() + at, bytes}, {to.data() + at, bytes}); }
     /// There and back, and whether it is the same then.
     bool goes_round(std::size_t at, std::size_t bytes)
     {
@@ -319,6 +320,22 @@ BOOST_AUTO_TEST_CASE(the_faster_way_is_kept_to_staged)
     BOOST_TEST(!w.moved(f, w.target));
     BOOST_TEST(w.fake.calls == before);
     BOOST_TEST(w.arrived(0, vram_bytes));
+}
+
+// What fails is said, as ever, and not tried again.
+BOOST_AUTO_TEST_CASE(a_way_that_fails_is_given_up)
+{
+    world w{undecided()};
+    const slice f = w.file.at(0, vram_bytes);
+    w.fake.outcomes = {{-1, ENOSPC}, {-5008, 0}};
+    BOOST_TEST(w.moved(w.source, f) == file_error(ENOSPC)); // the disk's
+    BOOST_TEST(!w.moved(w.source, f));
+    BOOST_TEST(contains(w.explained(w.source, f), "on trial"));
+    BOOST_TEST((w.moved(w.source, f) == error_code{5008, cufile_category()}));
+    BOOST_TEST(contains(w.explained(w.source, f), ", staged (cufile: failed)"));
+    const unsigned before = w.fake.calls;
+    for (int i = 0; i < 4; ++i) BOOST_TEST(!w.moved(w.source, f));
+    BOOST_TEST(w.fake.calls == before);
 }
 
 // Batches count as single copies do; what fails, or goes partly elsewhere, does not.
