@@ -63,6 +63,25 @@ task<region> agent::register_memory(memory m)
     co_return region{detail::segment_handle{std::move(s), true}};
 }
 
+namespace {
+
+/// A file that is open gets known to the drivers that move what others have opened. It is adopted already, so that it may go
+/// meanwhile, and so that a driver that comes meanwhile hears of it there.
+task<> introduce(detail::engine& e, segment& file)
+{
+    const std::size_t known = e.drivers().size();
+    for (std::size_t i = 0; i < known; ++i) {
+        driver* const by = e.drivers()[i].get();
+        segment* const it = &file;
+        if (!by->takes_files()) continue;
+        const auto enlist = [by, it](auto done) { by->enlist(*it, std::move(done)); };
+        static_cast<void>(co_await detail::eventually<error_code>(e.loop(), enlist)); // without it the file is staged
+        file.kind = e.kind_of(file);
+    }
+}
+
+} // namespace
+
 task<file> agent::open_file(std::string path, file_options o)
 {
     detail::engine& e = checked(*engine_);
@@ -81,6 +100,7 @@ task<file> agent::open_file(std::string path, file_options o)
         s->home = by;
         s->access = o.access;
         e.adopt(*s);
+        co_await introduce(e, *s);
         co_return file{detail::segment_handle{std::move(s), true}};
     }
     throw system_error(errc::not_supported, "no driver opens files");

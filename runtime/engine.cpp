@@ -68,6 +68,16 @@ void segment_handle::reset() noexcept
     }
 }
 
+namespace {
+
+/// Whether the driver is told of it: of memory all are, of files that are ours some.
+bool is_for(const segment& s, const driver& d) noexcept
+{
+    return s.base || ((s.tier == tier::file || s.tier == tier::block) && !s.via && d.takes_files());
+}
+
+} // namespace
+
 engine::engine(progress_loop& l, std::string name, const agent_options& o)
     : loop_{l}, name_{std::move(name)}, rails_{o.rails}, staging_{o.staging_bytes, o.staging_piece},
       notifications_{l}, peers_{*this, o.peers}
@@ -109,7 +119,7 @@ driver& engine::add(std::unique_ptr<driver> d)
     drivers_.push_back(std::move(d));
     std::fill(by_kinds_.begin(), by_kinds_.end(), nullptr); // there may be a better way now
     for (segment* s : segments_)
-        if (s->base) drivers_.back()->enlist(*s, [this, s](error_code) { s->kind = kind_of(*s); });
+        if (is_for(*s, *drivers_.back())) drivers_.back()->enlist(*s, [this, s](error_code) { s->kind = kind_of(*s); });
     if (staging_.made()) enlist_staging(*drivers_.back());
     return *drivers_.back();
 }
@@ -137,8 +147,8 @@ void engine::dismiss(segment& s) noexcept
     segments_[s.place] = segments_.back();
     segments_.pop_back();
     if (s.shown) peers_.gone(s);
-    if (s.base)
-        for (auto& d : drivers_) d->dismiss(s);
+    for (auto& d : drivers_)
+        if (is_for(s, *d)) d->dismiss(s);
     s.engine = nullptr;
 }
 

@@ -25,13 +25,35 @@
 
 namespace wye::detail {
 
+struct choice;
+
 /// How bytes get from one kind of segment to another: by one driver, or by two with staging between.
 struct route {
     line* first = nullptr;
     line* second = nullptr; ///< null when the first goes all the way
     pair_meter* pair = nullptr;
-    bool simple = false;    ///< one hop, and no objects
+    choice* either = nullptr; ///< of one hop between VRAM and what stores: not all goes that way
+    bool simple = false;    ///< one hop, no objects, and no choice
     bool leans = false;     ///< a peer's agent is asked for one of the hops
+};
+
+/// Whether what might go straight between VRAM and what stores does, or is staged (choice.cpp).
+struct choice {
+    /// What operations took that went one way.
+    struct record {
+        std::uint64_t bytes = 0, ns = 0;
+        bool warm = false;
+        bool tells() const noexcept;
+        double ns_per_byte() const noexcept { return static_cast<double>(ns) / static_cast<double>(bytes); }
+    };
+    std::uint32_t from, to;        ///< kinds: what is said here is of these two
+    const route* detour = nullptr; ///< over staging memory, once that was needed
+    bool on_trial = false;         ///< operations go both ways in turn
+    bool staged = false;           ///< and staging was faster, or the other way failed
+    bool failed = false;
+    bool straight = false;         ///< the way of the latest
+    std::uint64_t latest = 0;      ///< which operation that was, as they are counted
+    record straightly, by_staging;
 };
 
 /// What an agent is made of: operations, routes, lines and staging, and the drivers below them.
@@ -56,6 +78,7 @@ public:
     driver& add(std::unique_ptr<driver>);
     const std::vector<std::unique_ptr<driver>>& drivers() const noexcept { return drivers_; }
     void adopt(segment&);          ///< it may be used in copies from now on
+    std::uint32_t kind_of(const segment&); ///< asked again when its `reach` has changed
     void dismiss(segment&) noexcept;
 
     // Routes (routes.cpp).
@@ -110,9 +133,18 @@ private:
         driver* home;
         std::uint32_t reach, open_to;
     };
-    std::uint32_t kind_of(const segment&);
     const route* learn_route(const segment& from, const segment& to);
     const route* find_route(const segment& from, const segment& to);
+    bool stage_between(route&, const slice& from, const slice& to);
+    const route* remember(route);
+
+    // choice.cpp
+    const route* remember_choice(const route&, const segment& from, const segment& to);
+    static bool suits(const route&, const slice& from, const slice& to, bool verify) noexcept;
+    const route* detour(const route&, const segment& from, const segment& to);
+    const route* choose(const operation&, extent&);
+    void judge(const operation&, duration);
+    static std::string grounds(const route&);
     port* carrier(const slice& from, const slice& to) noexcept;
     bool asks(const line*) const noexcept;
     line* way(const slice& from, const slice& to);
@@ -289,6 +321,7 @@ private:
     std::vector<kind> kinds_;
     std::vector<const route*> by_kinds_; ///< by from-kind * kinds + to-kind
     std::deque<route> routes_;
+    std::deque<choice> choices_;
     const rail_options rails_;
     staging staging_;
     notifications notifications_;

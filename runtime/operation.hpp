@@ -30,6 +30,7 @@ template <class T>
 using list = intrusive::list<T, intrusive::constant_time_size<false>>;
 
 inline bool is_object(const segment& s) noexcept { return s.tier == tier::object; }
+inline bool is_storage(tier t) noexcept { return t == tier::file || t == tier::block || t == tier::object; }
 
 /// Where a transfer of a batch is. Objects that need more than one piece are opened before and closed after.
 enum class phase : std::uint8_t { fresh, opening_source, opening_target, moving, closing_target, closing_source, over };
@@ -68,6 +69,7 @@ struct extent {
     bool failed : 1 = false;
     bool held : 1 = false;        ///< counted in its segments and in the pair's meter
     bool judged : 1 = false;      ///< its checksum has been looked at
+    bool on_trial : 1 = false;    ///< goes one of two ways, to find out which is faster (choice.cpp)
     bool whole : 1 = false;       ///< the source is an object named without a length
 
     /// It takes part in a session that others open and end.

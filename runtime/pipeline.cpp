@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::uint64_t sum_slice = 64 * 1024; // ~6 us
 
-bool is_storage(tier t) noexcept { return t == tier::file || t == tier::block || t == tier::object; }
-
 } // namespace
 
 piece* engine::make_piece(operation& op, extent& x) noexcept

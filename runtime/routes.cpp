@@ -77,22 +77,36 @@ line* engine::way(const slice& from, const slice& to)
 const route* engine::find_route(const segment& from, const segment& to)
 {
     const slice a{const_cast<segment*>(&from), 0, 0}, b{const_cast<segment*>(&to), 0, 0};
-    route r{way(a, b)};
-    if (!r.first) {
-        segment memory{tier::dram};
-        const slice between{&memory, 0, 0};
-        r = {way(a, between), way(between, b)};
-        if (!r.first || !r.second) return nullptr;
-        if (!staging_.made()) {
-            staging_.make(*this, kind_of(memory));
-            for (auto& d : drivers_) enlist_staging(*d);
-        }
-    }
+    route r;
     r.pair = &pair(from.tier, to.tier);
+    r.first = way(a, b);
+    if (!r.first && !stage_between(r, a, b)) return nullptr;
+    const bool to_store = (from.tier == tier::vram && is_storage(to.tier)) || (is_storage(from.tier) && to.tier == tier::vram);
+    if (!r.second && to_store) return remember_choice(r, from, to);
     r.simple = !r.second && !is_object(from) && !is_object(to);
+    return remember(r);
+}
+
+/// False when no two drivers carry it.
+bool engine::stage_between(route& r, const slice& from, const slice& to)
+{
+    segment memory{tier::dram};
+    const slice between{&memory, 0, 0};
+    r.first = way(from, between);
+    r.second = way(between, to);
+    if (!r.first || !r.second) return false;
+    if (!staging_.made()) {
+        staging_.make(*this, kind_of(memory));
+        for (auto& d : drivers_) enlist_staging(*d);
+    }
+    return true;
+}
+
+const route* engine::remember(route r)
+{
     r.leans = asks(r.first) || asks(r.second);
     for (const route& known : routes_)
-        if (known.first == r.first && known.second == r.second && known.pair == r.pair) return &known;
+        if (known.first == r.first && known.second == r.second && known.pair == r.pair && !known.either) return &known;
     return &routes_.emplace_back(r);
 }
 
@@ -116,7 +130,10 @@ route_plan engine::explain(const slice& from, const slice& to)
 {
     if (!from.of || !to.of || from.of->engine != this || to.of->engine != this)
         throw system_error(errc::invalid_slice);
-    const route* found = route_between(*from.of, *to.of);
+    const route* const usual = route_between(*from.of, *to.of);
+    const bool either = usual && usual->either;
+    const bool suited = either && suits(*usual, from, to, false);
+    const route* found = either && (!suited || usual->either->staged) ? detour(*usual, *from.of, *to.of) : usual;
     if (!found)
         throw system_error(errc::no_route, std::string{name_of(from.tier())} + " to " + std::string{name_of(to.tier())});
     const route& r = *found;
@@ -139,6 +156,9 @@ route_plan engine::explain(const slice& from, const slice& to)
     }
     const double seconds = static_cast<double>(bytes - piece) / slowest + through;
     plan.estimate += duration{static_cast<duration::rep>(seconds * 1e9)};
+    if (suited) plan.note = grounds(*usual);
+    if (r.second && !from.of->via && !to.of->via)
+        for (auto d = drivers_.begin(); plan.note.empty() && d != drivers_.end(); ++d) plan.note = (*d)->declines(from, to);
     return plan;
 }
 
@@ -151,7 +171,9 @@ std::string route_plan::to_string() const
     for (const hop& h : hops) s += " -> " + end(h.to, h.to_peer) + " (" + h.driver + ")";
     char time[32];
     std::snprintf(time, sizeof time, ", %.3g ms", std::chrono::duration<double, std::milli>(estimate).count());
-    return s + time + (measured ? "" : " (nominal)");
+    s = s + time + (measured ? "" : " (nominal)");
+    if (note.empty()) return s;
+    return hops.size() > 1 ? s + ", staged (" + note + ")" : s + ", " + note;
 }
 
 } // namespace wye

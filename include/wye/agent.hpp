@@ -57,8 +57,10 @@ struct route_plan {
     std::vector<hop> hops;
     duration estimate{};
     bool measured = false;      ///< every hop's rate comes from measurement
+    std::string note;           ///< where there is another way, why it is this one: "cuFile: no nvidia-fs kernel module here"
     std::string to_string() const; ///< "VRAM -> DRAM (vram_standin) -> FILE (file/io_uring), 1.2 ms";
-                                   ///< what is a peer's is "remote": "VRAM -> DRAM (vram_standin) -> remote FILE (served)"
+                                   ///< what is a peer's is "remote": "VRAM -> DRAM (vram_standin) -> remote FILE (served)";
+                                   ///< with its note: "..., 1.2 ms, staged (cuFile: no nvidia-fs kernel module here)"
 };
 
 /// Delivered after the last byte of a copy with `copy_options::notify`, or by itself (`agent::notify`).

@@ -62,6 +62,11 @@ struct chunk {
 struct limits {
     std::size_t chunk_bytes = 1_MiB;          ///< largest piece
     std::size_t alignment = 1;                ///< pieces are cut at multiples of this in the tier's own offsets
+    std::size_t granule = 1;                  ///< of drivers between VRAM and what stores: they carry transfers that begin and
+                                              ///< end at multiples of this (a power of two) in the file and in memory; others,
+                                              ///< and those under `verify`, which the processor must see, are staged
+    bool on_trial = false;                    ///< of the same: the first transfers of each direction and device go straight and
+                                              ///< staged in turn, and what took less time for a byte is kept to
     std::uint32_t window_chunks = 64;         ///< pieces in flight per rail
     std::size_t window_bytes = 16_MiB;        ///< bytes in flight per rail; one piece is always admitted
     std::uint32_t background_chunks = 4;      ///< of which background work may hold so many. On rails that may be lost, or are
@@ -199,6 +204,9 @@ public:
     /// Whether it moves bytes from the one to the other in one hop. May depend only on tiers, devices and
     /// `segment::home`, `reach` and `open_to`, since the answer is remembered.
     virtual bool carries(const slice& from, const slice& to) const noexcept = 0;
+    /// Why this goes by no one hop of its, though it might be expected to: a few words, for `agent::explain`. Empty: no business
+    /// of its.
+    virtual std::string declines(const slice& /*from*/, const slice& /*to*/) const { return {}; }
 
     /// Moves a little (`limits::at_once_bytes`) here and now, if that takes microseconds and cannot wait for
     /// anything: true when all of it has arrived. If not, the same bytes come again as a chunk, so that failing is
@@ -235,9 +243,13 @@ public:
     /// Opens a fenced rail again, and finds out whether it carries anything; asked again later if not.
     virtual void open_rail(std::uint32_t /*rail*/, std::function<void(error_code)> opened) { opened({}); }
 
-    /// Memory is registered or leaves. Slow work goes to a helper thread; `done` then comes from `poll`.
+    /// Memory is registered or leaves. Slow work goes to a helper thread; `done` then comes from `poll`, or no more when the
+    /// memory has left meanwhile.
     virtual void enlist(segment&, std::function<void(error_code)> done) { done({}); }
     virtual void dismiss(segment&) noexcept {}
+    /// Whether it moves bytes of files that others open: then those are enlisted, too, when they are open, and no error of that
+    /// keeps them from being used.
+    virtual bool takes_files() const noexcept { return false; }
 
     /// Whether what it can only be polled for is a matter of microseconds: then the loop neither naps nor yields.
     virtual bool due() const noexcept { return false; }

@@ -48,13 +48,16 @@ public:
 
     /// What stands in messages: a path, a key, "DRAM 0x7f… +64 MiB".
     virtual std::string_view describe() const noexcept { return {}; }
+    /// Of a file that is open past the page cache (O_DIRECT, in blocks of 4096), for drivers that move what others have opened:
+    /// its descriptor, which closes with the segment; who keeps it longer makes one of its own. -1: there is none.
+    virtual int descriptor() const noexcept { return -1; }
 
     const wye::tier tier;
     wye::access access = wye::access::read_write;
     std::int32_t device = 0;            ///< GPU ordinal; 0 elsewhere
     std::uint32_t peer = 0;             ///< whose memory it is, by its driver's count of them; 0: ours
-    std::uint32_t reach = 0;            ///< memory of which this differs may go other ways, or over other rails: a fabric
-                                        ///< sets it where it imports, and may where it enlists; 0: nothing is known
+    std::uint32_t reach = 0;            ///< what this differs of may go other ways, or over other rails: a fabric sets it of
+                                        ///< memory where it imports, and any driver may where it enlists; 0: nothing is known
     std::uint32_t open_to = 0;          ///< two bits for each driver, by `driver::id()`, that it sets where it enlists if it
                                         ///< reaches some memory of a kind, and not all
     std::byte* base = nullptr;          ///< first byte, for tiers with addresses (DRAM, VRAM)

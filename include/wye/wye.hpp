@@ -6,6 +6,7 @@
 #include <wye/checksum.hpp>
 #include <wye/copy.hpp>
 #include <wye/cuda.hpp>
+#include <wye/cufile.hpp>
 #include <wye/directory.hpp>
 #include <wye/drivers.hpp>
 #include <wye/error.hpp>

@@ -294,6 +294,54 @@ void compare_files(const settings& s, report& r)
     compare_ends(s, r, b, p, n, dram, v);
 }
 
+struct cufile_names {
+    std::string to_vram = "pipeline/file_to_vram/cufile", to_file = "pipeline/vram_to_file/cufile";
+};
+
+void compare_straight(const settings& s, report& r, const cufile_names& n)
+{
+    wye::cufile_options always;
+    always.mode = wye::cufile_mode::always;
+    auto cufile = wye::drivers::cufile(always); // throws where it is not real
+    const plan p{s.file_mib * 1_MiB, 64_MiB, 2, 3};
+    wye::arena dram{p.bytes};
+    vram v{true, p.bytes};
+    bench direct{true}, staged{true};
+    direct.agent().add(wye::drivers::cuda());
+    direct.agent().add(std::move(cufile));
+    staged.agent().add(wye::drivers::cuda());
+    real_ends a, b;
+    direct.run(open_ends(direct.agent(), s.directory, dram, v, a));
+    const wye::route_plan route = direct.agent().explain(a.source.at(0, p.bytes), a.vram);
+    if (route.hops.size() != 1) throw wye::system_error(wye::errc::not_supported, route.note);
+    staged.run(open_ends(staged.agent(), s.directory, dram, v, b));
+    const auto compare_both = [&](const std::string& name, bool up) {
+        if (!r.wants(name)) return;
+        const auto rate = [&](bench& by, const real_ends& e) {
+            return up ? by.rate(e.source.at(0, p.bytes), e.vram, p) : by.rate(e.vram, e.target.at(0, p.bytes), p);
+        };
+        rate(direct, a);
+        rate(staged, b);
+        const paired d = alternate(s.seconds, p.pairs, [&] { return rate(direct, a); }, [&] { return rate(staged, b); });
+        r.add({name, "MB/s", d.ours, d.raw, d.ratio, {}, "ours: straight by cuFile, raw: staged"});
+    };
+    compare_both(n.to_vram, true);
+    compare_both(n.to_file, false);
+}
+
+/// Straight by cuFile, and staged: which is faster here. Where cuFile is not real, a line says why.
+void compare_cufile(const settings& s, report& r)
+{
+    const cufile_names n;
+    if (s.vram != "gpu" || (!r.wants(n.to_vram) && !r.wants(n.to_file))) return;
+    try {
+        compare_straight(s, r, n);
+    } catch (const wye::system_error& e) {
+        for (const std::string& name : {n.to_vram, n.to_file})
+            if (r.wants(name)) r.add({name, "MB/s", {}, {}, {}, {}, std::string{"skipped: "} + e.what()});
+    }
+}
+
 /// The GPU as slow as the files are: serial code would get half of that.
 void compare_equal(const settings& s, report& r)
 {
@@ -334,6 +382,7 @@ void run_pipeline(const settings& s, report& r)
     compare_throttled(s, r);
     compare_files(s, r);
     compare_equal(s, r);
+    compare_cufile(s, r);
 }
 
 } // namespace perf

@@ -33,6 +33,7 @@ public:
     }
 
     std::string_view describe() const noexcept override { return path_; }
+    int descriptor() const noexcept override { return direct() && file_.align.granule <= 4096 ? file_.direct.get() : -1; }
 
     bool direct() const noexcept { return bool{file_.direct} && !refused_; }
     /// The filesystem takes O_DIRECT at open, and no I/O: from now on everything goes through the page cache.

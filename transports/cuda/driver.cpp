@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <wye/cufile.hpp>
+
 #include "errors.hpp"
 #include "pointers.hpp"
 #include "scope.hpp"
@@ -52,6 +54,15 @@ bool cuda_driver::carries(const slice& from, const slice& to) const noexcept
         return !s.of->home && (s.tier() == tier::dram || (is_vram(s) && machine_.find(s.of->device)));
     };
     return ours(from) && ours(to) && (is_vram(from) || is_vram(to));
+}
+
+/// Between here and files there is another driver, where there can be one.
+std::string cuda_driver::declines(const slice& from, const slice& to) const
+{
+    const auto stored = [](const slice& s) { return s.tier() == tier::file || s.tier() == tier::block; };
+    if (is_vram(from) ? !stored(to) : !is_vram(to) || !stored(from)) return {};
+    const std::string missing = read_cufile().missing;
+    return missing.empty() ? missing : "cuFile: " + missing;
 }
 
 /// It is told in `poll`, since a chunk may not end in `submit`.

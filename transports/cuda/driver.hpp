@@ -5,6 +5,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <string>
 #include <thread>
 
 #include <wye/cuda.hpp>
@@ -25,6 +26,7 @@ public:
     std::string_view name() const noexcept override { return "cuda"; }
     wye::limits limits() const noexcept override;
     bool carries(const slice& from, const slice& to) const noexcept override;
+    std::string declines(const slice& from, const slice& to) const override;
     bool submit(chunk&) noexcept override;
     void flush() noexcept override;
     std::size_t poll(turn) noexcept override;

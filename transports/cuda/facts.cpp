@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <wye/cuda.hpp>
-
-#include <dlfcn.h>
-#include <unistd.h>
+#include <wye/cufile.hpp>
 
 #include "device.hpp"
 #include "errors.hpp"
@@ -34,15 +32,11 @@ cuda_facts::device describe(const cu::api& a, int ordinal)
     return d;
 }
 
-/// cuFile answers even where its kernel module is missing, and then copies through the host itself.
 std::string direct_storage()
 {
-    if (::access("/proc/driver/nvidia-fs/version", F_OK) != 0)
-        return "cuFile is not real here (no nvidia-fs kernel module): files are staged through pinned memory";
-    void* const library = ::dlopen("libcufile.so.0", RTLD_LAZY | RTLD_LOCAL);
-    if (!library) return "nvidia-fs is loaded, libcufile.so.0 is not installed: files are staged through pinned memory";
-    ::dlclose(library);
-    return "cuFile would be real here, and is not used in this version: files are staged through pinned memory";
+    const std::string missing = read_cufile().missing;
+    if (missing.empty()) return "cuFile may be real here: drivers::cufile uses it then, and explain says of each file whether";
+    return "cuFile is not real here (" + missing + "): files are staged through pinned memory";
 }
 
 } // namespace
