@@ -21,7 +21,10 @@ bool far(const slice& s) noexcept { return s.of && (s.of->served || s.of->via); 
 bool writes(const chunk& c) noexcept { return far(c.to); }
 segment& there(const chunk& c) noexcept { return *(writes(c) ? c.to : c.from).of; }
 /// Of the object; empty for all else, and memory may be a fabric's own.
-std::string key_of(const segment& s) { return s.served ? static_cast<const far_segment&>(s).key() : std::string{}; }
+std::string_view key_of(const segment& s) noexcept
+{
+    return s.served ? std::string_view{static_cast<const far_segment&>(s).key()} : std::string_view{};
+}
 const slice& here(const chunk& c) noexcept { return writes(c) ? c.from : c.to; }
 std::size_t level(const chunk& c) noexcept { return static_cast<std::size_t>(piece_of(c).op->priority); }
 
