@@ -21,7 +21,6 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -30,6 +29,7 @@
 #include <wye/same_host.hpp>
 #include <wye/wye.hpp>
 
+#include "pinned.hpp"
 #include "report.hpp"
 #include "statistics.hpp"
 
@@ -100,32 +100,6 @@ void spawn(wye::runtime& rt, wye::task<> t)
         if (e) std::rethrow_exception(e);
     });
 }
-
-/// Onto one processor of those that we may use, if there are two: where a scheduler puts two that wake each other says little of
-/// what they do. Undone when it goes.
-class pinned {
-public:
-    explicit pinned(int which)
-    {
-        if (::sched_getaffinity(0, sizeof before_, &before_) != 0 || CPU_COUNT(&before_) < 2) return;
-        int processor = 0;
-        for (;; ++processor)
-            if (CPU_ISSET(processor, &before_) && which-- == 0) break;
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(processor, &one);
-        set_ = ::sched_setaffinity(0, sizeof one, &one) == 0;
-    }
-    ~pinned()
-    {
-        if (set_) ::sched_setaffinity(0, sizeof before_, &before_);
-    }
-    pinned(const pinned&) = delete;
-
-private:
-    cpu_set_t before_;
-    bool set_ = false;
-};
 
 /// Memory to copy from or to, all of it there.
 class area {

@@ -24,6 +24,7 @@
 #include <wye/same_host.hpp>
 #include <wye/wye.hpp>
 
+#include "pinned.hpp"
 #include "raw_ipc.hpp"
 #include "report.hpp"
 #include "statistics.hpp"
@@ -117,6 +118,7 @@ void be_the_other(int input, int output)
     wye::region pool;
     asio::posix::stream_descriptor told{rt.io(), input};
     spawn(rt, serve(there, pool, landed.memory(), output, told));
+    const pinned apart{1}; // the driver library's threads are where they like
     rt.run();
 }
 
@@ -260,7 +262,7 @@ private:
 result measure(bench& b, const settings& s, const moves& m)
 {
     const std::size_t times = m.scattered ? 8 : std::max<std::size_t>(64_MiB / m.bytes, 8);
-    result r{name_of(m), "MB/s", {}, {}, {}, {}, "two processes on one GPU"};
+    result r{name_of(m), "MB/s", {}, {}, {}, {}, "two processes on one GPU, each on a processor of its own"};
     b.megabytes_per_second_ours(m, times); // what is exported is opened, rates are learned
     const auto ours = [&] { return b.megabytes_per_second_ours(m, times); };
     if (!s.against_raw) {
@@ -285,6 +287,7 @@ void run_same_host_gpus(const settings& s, report& r)
         return r.add({"fabric/same_host/vram", "MB/s", {}, {}, {}, {}, "skipped: " + wye::read_cuda().missing});
     bench b{other};
     if (!b.goes_straight()) throw std::runtime_error{"processes of this machine do not open each other's GPU memory"};
+    const pinned here{0};
     for (const moves& m : cases)
         if (r.wants(name_of(m))) r.add(measure(b, s, m));
 }
