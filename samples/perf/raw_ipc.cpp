@@ -100,7 +100,7 @@ raw_ipc::~raw_ipc()
     cuda().cuDevicePrimaryCtxRelease(p.device);
 }
 
-raw_ipc::handle raw_ipc::handle_of(const std::byte* allocation)
+raw_ipc::handle raw_ipc::handle_of(const std::byte* allocation) const
 {
     CUipcMemHandle got{};
     must(cuda().cuIpcGetMemHandle(&got, address(allocation)));

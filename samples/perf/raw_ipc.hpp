@@ -15,11 +15,11 @@ class raw_ipc {
 public:
     using handle = std::array<std::byte, 64>;
 
-    raw_ipc(); ///< of the first device
+    raw_ipc(); ///< of the first device, whose context is current on this thread as long as this is
     raw_ipc(const raw_ipc&) = delete;
     ~raw_ipc();
 
-    static handle handle_of(const std::byte* allocation);
+    handle handle_of(const std::byte* allocation) const;
     std::byte* map(const handle&); ///< until this goes
 
     struct copy {

@@ -3,6 +3,7 @@
 // exports. Two processes, which both poll; nobody over there has a part in the plain code.
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <exception>
 #include <numeric>
 #include <random>
@@ -88,12 +89,13 @@ void put(int fd, const void* from, std::size_t n)
 }
 
 /// The other process: serves until `input` ends.
-wye::task<> serve(wye::agent& there, wye::region& pool, wye::memory m, int output, asio::posix::stream_descriptor& input)
+wye::task<> serve(wye::agent& there, wye::region& pool, wye::memory m, raw_ipc::handle plain, int output,
+                  asio::posix::stream_descriptor& input)
 {
     pool = co_await there.register_memory(m);
     co_await there.publish("kv", pool);
     const std::vector<std::byte> how = there.metadata();
-    const introduction about{true, raw_ipc::handle_of(m.base), how.size()};
+    const introduction about{true, plain, how.size()};
     put(output, &about, sizeof about);
     put(output, how.data(), how.size());
     char end;
@@ -112,12 +114,13 @@ void be_the_other(int input, int output)
         return;
     }
     const wye::gpu_memory landed{area_bytes};
+    const raw_ipc plain;
     wye::runtime rt;
     wye::agent there{rt, "there", knowing_it()};
     add_ways(there);
     wye::region pool;
     asio::posix::stream_descriptor told{rt.io(), input};
-    spawn(rt, serve(there, pool, landed.memory(), output, told));
+    spawn(rt, serve(there, pool, landed.memory(), plain.handle_of(landed.data()), output, told));
     const pinned apart{1}; // the driver library's threads are where they like
     rt.run();
 }
@@ -136,7 +139,8 @@ public:
             ::close(out[0]);
             try {
                 be_the_other(in[0], out[1]);
-            } catch (...) {
+            } catch (const std::exception& e) {
+                std::fprintf(stderr, "perf: the other process: %s\n", e.what());
             }
             ::_exit(1);
         }
