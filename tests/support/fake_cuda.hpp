@@ -262,6 +262,7 @@ inline cu::api fake_cuda::make()
     t.cuDevicePrimaryCtxRelease = [](CUdevice) { return CUDA_SUCCESS; };
     t.cuCtxPushCurrent = [](CUcontext c) { return here().contexts.push_back(c), CUDA_SUCCESS; };
     t.cuCtxPopCurrent = [](CUcontext* c) { return *c = here().contexts.back(), here().contexts.pop_back(), CUDA_SUCCESS; };
+    t.cuCtxGetCurrent = [](CUcontext* c) { return *c = here().contexts.empty() ? nullptr : here().contexts.back(), CUDA_SUCCESS; };
     t.cuCtxEnablePeerAccess = [](CUcontext, unsigned) { return self().enter("peer", true); };
     t.cuCtxGetStreamPriorityRange = [](int* l, int* g) { return *l = 0, *g = -5, CUDA_SUCCESS; };
     t.cuThreadExchangeStreamCaptureMode = [](CUstreamCaptureMode* m) { return std::swap(*m, here().mode), CUDA_SUCCESS; };

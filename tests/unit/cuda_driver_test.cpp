@@ -38,7 +38,7 @@ struct world {
         fake.calls.clear();
         fake.pages_launched = 0;
         fake.contexts_were_right = true;
-        agent->add(std::make_unique<cu::cuda_driver>(fake_cuda::table(), o));
+        cuda = &agent->add(std::make_unique<cu::cuda_driver>(fake_cuda::table(), o));
         for (std::size_t i = 0; i < bytes; ++i) host[i] = static_cast<std::byte>(i * 7 + i / 256);
         finish(rt, open(bytes));
     }
@@ -95,6 +95,7 @@ struct world {
     std::byte* other;
     runtime rt;
     std::optional<wye::agent> agent;
+    const driver* cuda;
     region up, down, vram, far;
 };
 
@@ -245,6 +246,25 @@ BOOST_AUTO_TEST_CASE(a_number_that_does_not_come)
     BOOST_TEST(w.finished(r));
     BOOST_TEST(!r.error.failed());
     BOOST_TEST((std::memcmp(w.gpu, w.host.data(), w.host.size()) == 0));
+}
+
+// What is to come shortly keeps the loop awake, and what has been asked about in vain does not.
+BOOST_AUTO_TEST_CASE(what_takes_long_lets_the_loop_sleep)
+{
+    world w;
+    lab::result r;
+    copy(w.up, w.vram, r.token());
+    w.settle();
+    BOOST_TEST(w.cuda->due());
+    BOOST_TEST(poll_until(w.rt, [&] { return !w.cuda->due(); }));
+    w.settle();
+    BOOST_TEST(!w.cuda->due());
+    BOOST_TEST(w.finished(r));
+    lab::result next;
+    copy(w.up, w.vram, next.token());
+    w.settle();
+    BOOST_TEST(w.cuda->due());
+    BOOST_TEST(w.finished(next));
 }
 
 // What a pointer is not.

@@ -23,6 +23,7 @@ namespace wye::cu {
     X(cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2)    \
     X(cuCtxPushCurrent, cuCtxPushCurrent_v2)                      \
     X(cuCtxPopCurrent, cuCtxPopCurrent_v2)                        \
+    X(cuCtxGetCurrent, cuCtxGetCurrent)                           \
     X(cuCtxEnablePeerAccess, cuCtxEnablePeerAccess)               \
     X(cuCtxGetStreamPriorityRange, cuCtxGetStreamPriorityRange)   \
     X(cuThreadExchangeStreamCaptureMode, cuThreadExchangeStreamCaptureMode) \

@@ -11,7 +11,9 @@ class scope {
 public:
     scope(const api& a, CUcontext c) noexcept : api_{a}
     {
-        error_ = a.cuCtxPushCurrent(c);
+        CUcontext now = nullptr; // to ask is cheaper than to push, and it is ours as a rule
+        pushed_ = a.cuCtxGetCurrent(&now) != CUDA_SUCCESS || now != c;
+        if (pushed_) error_ = a.cuCtxPushCurrent(c);
         a.cuThreadExchangeStreamCaptureMode(&mode_);
     }
     scope(const scope&) = delete;
@@ -19,14 +21,15 @@ public:
     {
         api_.cuThreadExchangeStreamCaptureMode(&mode_);
         CUcontext popped;
-        if (error_ == CUDA_SUCCESS) api_.cuCtxPopCurrent(&popped);
+        if (pushed_ && error_ == CUDA_SUCCESS) api_.cuCtxPopCurrent(&popped);
     }
     CUresult error() const noexcept { return error_; }
 
 private:
     const api& api_;
     CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
-    CUresult error_;
+    CUresult error_ = CUDA_SUCCESS;
+    bool pushed_;
 };
 
 } // namespace wye::cu

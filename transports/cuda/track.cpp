@@ -173,7 +173,8 @@ void track::doubt() noexcept
     fruitless_ = 0;
     const scope in{*shop_->api, shop_->context};
     const CUresult r = in.error() != CUDA_SUCCESS ? in.error() : shop_->api->cuStreamQuery(stream_);
-    if (r == CUDA_ERROR_NOT_READY) return;
+    slow_ = r == CUDA_ERROR_NOT_READY;
+    if (slow_) return;
     if (r == CUDA_SUCCESS) reached_ = sent_; // all that was issued is over, whatever the word says
     else shop_->lost = r;
 }
@@ -192,23 +193,32 @@ std::size_t track::end_all(turn t) noexcept
     return n;
 }
 
+bool track::comes(std::uint32_t value, unsigned looks) noexcept
+{
+    for (; !written(value) && looks != 0; --looks) reached_ = seen();
+    return written(value);
+}
+
 std::size_t track::reap(turn t) noexcept
 {
     if (shop_->lost != CUDA_SUCCESS) return end_all(t);
+    // A pass of the loop takes as long as many looks. With pages under way there is other work.
+    const unsigned looks = pages_out_ == 0 && !slow_ ? patient : 1;
     std::size_t n = 0;
     while (chunk* c = issued_.front()) {
-        if (!written(static_cast<std::uint32_t>(c->scratch[0]))) {
-            reached_ = seen();
-            if (!written(static_cast<std::uint32_t>(c->scratch[0]))) break;
-        }
+        if (!comes(static_cast<std::uint32_t>(c->scratch[0]), n == 0 ? looks : 1)) break;
         issued_.pop();
         pages_out_ -= c->scratch[2];
         if (c->scratch[1] == CUDA_SUCCESS) c->done();
         else c->done({static_cast<int>(c->scratch[1]), cuda_category()}, 0);
         if (++n % most_pages == 0 && t.over()) break;
     }
-    if (n != 0) fruitless_ = 0;
-    else if (!issued_.empty() && ++fruitless_ >= doubtful_after) doubt();
+    if (n != 0) {
+        fruitless_ = 0;
+        slow_ = false;
+    } else if (!issued_.empty() && ++fruitless_ >= doubtful_after) {
+        doubt();
+    }
     return n;
 }
 

@@ -89,13 +89,14 @@ public:
 
     bool idle() const noexcept { return issued_.empty() && building_.empty(); }
     std::size_t pages_out() const noexcept { return pages_out_; }
-    /// Looked at, and nothing found, not so often yet that it would be long to come.
-    bool due() const noexcept { return !issued_.empty() && fruitless_ < doubtful_after; }
+    /// Something is to come, and the stream has not been asked in vain since the last that came.
+    bool due() const noexcept { return !issued_.empty() && !slow_; }
     /// Made when it is first asked for: streams share a device's few queues, and what shares one waits for the other.
     CUstream stream() noexcept;
 
 private:
-    static constexpr std::uint32_t doubtful_after = 2048; // fruitless looks at the word
+    static constexpr std::uint32_t doubtful_after = 2048; // fruitless polls
+    static constexpr unsigned patient = 128;              // looks of a poll, some 0.2 us
 
     CUresult copy_now(const page&) noexcept;
     CUresult copy_parts(const page&) noexcept;
@@ -105,6 +106,7 @@ private:
     void write_word() noexcept;
     bool next_list() noexcept;
     std::uint32_t seen() const noexcept;
+    bool comes(std::uint32_t value, unsigned looks) noexcept;
     bool written(std::uint32_t value) const noexcept
     {
         return static_cast<std::int32_t>(reached_ - value) >= 0;
@@ -118,6 +120,7 @@ private:
     std::uint32_t sent_ = 0;    // the word that was written last
     std::uint32_t reached_ = 0; // as last seen
     std::uint32_t fruitless_ = 0;
+    bool slow_ = false;         // what comes next is long to come
     bool untold_ = false;       // something was issued since
     chunk_queue issued_, building_;
     unsigned list_ = 0, count_ = 0; // being built
