@@ -95,7 +95,7 @@ public:
     CUstream stream() noexcept;
 
 private:
-    static constexpr std::uint32_t doubtful_after = 2048; // fruitless polls
+    static constexpr std::uint32_t doubtful_after = 8192; // fruitless polls, some 2 ms
     static constexpr unsigned patient = 128;              // looks of a poll, some 0.2 us
 
     CUresult copy_now(const page&) noexcept;
