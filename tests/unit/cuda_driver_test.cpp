@@ -3,9 +3,11 @@
 #define BOOST_TEST_MODULE cuda_driver
 #include <boost/test/unit_test.hpp>
 
+#include <deque>
 #include <random>
 
 #include "driver.hpp"
+#include "sharing.hpp"
 #include "support/fake_cuda.hpp"
 #include "support/lab_world.hpp"
 
@@ -234,6 +236,44 @@ BOOST_AUTO_TEST_CASE(a_lost_device_ends_everything)
         BOOST_TEST(r->error.value() == CUDA_ERROR_ILLEGAL_ADDRESS);
         BOOST_TEST(r->error == boost::system::errc::io_error);
     }
+}
+
+// And what is shared with other processes, though all lists are out and their numbers never come.
+BOOST_AUTO_TEST_CASE(a_lost_device_ends_what_is_shared)
+{
+    fake_cuda& fake = fake_cuda::self();
+    std::byte* const memory = fake.allocate(1_MiB, CU_MEMORYTYPE_DEVICE);
+    {
+        cu::sharing shared{fake_cuda::table(), {}};
+        std::deque<gpu_copy> all;
+        std::size_t over = 0;
+        const auto begin = [&] {
+            gpu_copy& c = all.emplace_back();
+            c.to = memory;
+            c.from = memory + 512_KiB;
+            c.bytes = 4_KiB;
+            if (shared.start(c)) return true;
+            all.pop_back();
+            return false;
+        };
+        const auto end_all = [&] {
+            shared.flush();
+            for (int i = 0; i < 100'000 && over != all.size(); ++i)
+                if (const gpu_copy* const c = shared.next_over()) {
+                    BOOST_TEST(c->error.value() == CUDA_ERROR_ILLEGAL_ADDRESS);
+                    ++over;
+                }
+            BOOST_TEST(over == all.size());
+        };
+        for (int i = 0; i < 5000 && begin(); ++i) {}
+        fake.lost = CUDA_ERROR_ILLEGAL_ADDRESS;
+        end_all();
+        for (int i = 0; i < 5000; ++i) BOOST_TEST_REQUIRE(begin());
+        end_all();
+        fake.lost = CUDA_SUCCESS;
+    }
+    fake.streams.clear();
+    fake.free(memory);
 }
 
 // The number of a stream does not come, and yet the stream is done.

@@ -50,12 +50,13 @@ bool copies::gathers(const gpu_copy& c) const noexcept
 
 std::uint32_t copies::seen() const noexcept { return std::atomic_ref{memory_->word}.load(std::memory_order_acquire); }
 
-/// The list after this one, if the device is done with it.
+/// The list after this one, if the device is done with it. One that is lost reads none: what is given to it ends in an error.
 bool copies::next_list() noexcept
 {
     const unsigned next = (list_ + 1) % track_memory::lists;
-    if (!written(free_at_[next])) reached_ = seen();
-    if (!written(free_at_[next])) return false;
+    const bool lost = shop_->lost != CUDA_SUCCESS;
+    if (!lost && !written(free_at_[next])) reached_ = seen();
+    if (!lost && !written(free_at_[next])) return false;
     list_ = next;
     count_ = 0;
     return has_list_ = true;
