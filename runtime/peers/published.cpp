@@ -269,10 +269,14 @@ void peers::close_way(link& l, const std::string& name, published& p, std::funct
         }
         over();
     };
-    // What has a key may be asked for, too.
-    const std::shared_ptr<void> both{nullptr, [closed](void*) { closed(); }};
-    serving_.expel([both] {});
-    if (!served_by(*l.by, p)) change_key(*l.by, name, p, l.token, [both] {});
+    // What has a key may be asked for, too. Counted, since a driver may still have a callback of ours when we have gone.
+    const bool has_key = !served_by(*l.by, p);
+    const auto open = std::make_shared<int>(has_key ? 2 : 1);
+    const auto one_less = [open, closed] {
+        if (--*open == 0) closed();
+    };
+    serving_.expel(one_less);
+    if (has_key) change_key(*l.by, name, p, l.token, one_less);
 }
 
 /// Everybody but this link is told of it, and it is over when the old key has ended.
